@@ -1,0 +1,14 @@
+//! `cargo xtask bench`: builds everything for release and runs the measuring program.
+
+use crate::shell;
+
+pub(crate) fn run(names: &[String], json: bool) -> anyhow::Result<()> {
+    shell::run(&["cargo", "build", "--release", "--workspace", "--bins"], &[])?;
+    let mut words = vec!["cargo", "run", "--quiet", "--release", "--package"];
+    words.extend(["zen-integration-tests", "--bin", "zen-bench", "--"]);
+    words.extend(names.iter().map(String::as_str));
+    if json {
+        words.push("--json");
+    }
+    shell::run(&words, &[])
+}

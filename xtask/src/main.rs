@@ -1,0 +1,50 @@
+//! The project's own tool.
+//!
+//! `cargo xtask test [FILTER…]` sets up what the tests need and runs every check.
+//! `cargo xtask bench [journal|intake|e2e|idle] [--json]` measures, in a release build.
+#![expect(clippy::print_stdout, reason = "a tool speaks to the terminal")]
+
+mod bench;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tool")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Set up tools, then format, lint, licence and documentation checks, then every test.
+    Test {
+        /// Only run tests whose name has one of these; skips the other checks.
+        filters: Vec<String>,
+    },
+    /// Install what the tests need and nothing more.
+    Setup,
+    /// Check the house rules that the compiler does not know.
+    Tidy,
+    /// Measure against the limits of this machine, in the same run.
+    Bench {
+        /// journal, intake, e2e, idle; all if none is named.
+        names: Vec<String>,
+        /// One JSON object a benchmark instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Test { filters } => test::run(&filters),
+        Command::Setup => setup::run(),
+        Command::Tidy => tidy::run(),
+        Command::Bench { names, json } => bench::run(&names, json),
+    }
+}
