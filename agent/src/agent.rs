@@ -1,0 +1,205 @@
+//! The agent as a component: binds, serves what it has, drives its plane.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use zen_chassis::{App, Stage, net};
+use zen_identity::LiveIdentity;
+
+use crate::applied::{self, Desk, Held};
+use crate::bundle::BundleWatch;
+use crate::config::Config;
+use crate::driver::{Driver, Work};
+use crate::identity;
+use crate::local::{Admission, Local};
+use crate::machine::{Machine, State};
+use crate::metrics::Metrics;
+use crate::plane::{Plane, PlaneState};
+use crate::store::{Directory, Store};
+
+/// The agent, bound and not yet running.
+pub struct Agent {
+    socket: PathBuf,
+    listener: UnixListener,
+    admission: Admission,
+    plane: Plane,
+    driver: Driver,
+}
+
+impl Agent {
+    /// Binds with a store of the caller's choosing in place of the configured directory.
+    ///
+    /// # Errors
+    /// When a setting is wrong, the socket is taken, or what is stored cannot be used.
+    pub async fn bind_with(
+        config: Config,
+        store: Arc<dyn Store>,
+        stage: &Stage,
+    ) -> anyhow::Result<Self> {
+        let socket = config.check()?;
+        let enrolment = stage.ready.condition("enrollment", "waiting for a bundle");
+        let held = load(&*store).await?;
+        if held.identity.is_some() {
+            enrolment.ready();
+        }
+        let plane = plane(stage, store, held);
+        let machine = Machine::start(plane.desk.now().identity.is_some());
+        show_state(&plane);
+        let driver = Driver {
+            plane: plane.clone(),
+            expected: config.plane_id,
+            bundles: BundleWatch::new(config.enrollment.poll),
+            enrolment,
+            machine,
+            work: Work::default(),
+        };
+        let listener = net::bind_unix("listen", &socket)?;
+        if !config.allowed_uids.is_empty() {
+            // Others must be able to knock; who they are is judged by the kernel's word.
+            std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))
+                .with_context(|| format!("cannot open {} to allowed_uids", socket.display()))?;
+        }
+        let admission = Admission::new(rustix::process::geteuid().as_raw(), &config.allowed_uids);
+        Ok(Self {
+            socket,
+            listener,
+            admission,
+            plane,
+            driver,
+        })
+    }
+
+    /// The socket on which neighbours are served.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where the plane stands, now and at each change.
+    #[must_use]
+    pub fn plane(&self) -> watch::Receiver<PlaneState> {
+        self.plane.state.subscribe()
+    }
+}
+
+impl App for Agent {
+    type Config = Config;
+
+    const COMPONENT: &'static str = "agent";
+    const THREADS: Option<usize> = Some(1);
+
+    async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
+        config.check()?;
+        let store = Directory::open(
+            config.state_dir.clone(),
+            config.bundle_file(),
+            config.identity_file(),
+        )
+        .context("state_dir")?;
+        Self::bind_with(config, Arc::new(store), stage).await
+    }
+
+    async fn run(self, stage: Stage) -> anyhow::Result<()> {
+        let Self {
+            socket,
+            listener,
+            admission,
+            plane,
+            driver,
+        } = self;
+        let local = Local {
+            desk: plane.desk.clone(),
+            roster: plane.roster.clone(),
+            router: plane.router.clone(),
+            clock: stage.clock.clone(),
+            stop: stage.shutdown.clone(),
+            tasks: stage.tasks.clone(),
+        };
+        tracing::info!(socket = %socket.display(), "serving neighbours");
+        stage
+            .tasks
+            .spawn("local api", local.serve(listener, admission));
+        stage.tasks.spawn("leaf", plane.keep_leaf());
+        stage.tasks.spawn("plane", driver.run());
+        stage.shutdown.cancelled().await;
+        Ok(())
+    }
+}
+
+/// What is stored of an earlier life.
+async fn load(store: &dyn Store) -> anyhow::Result<Held> {
+    let Some(identity) = identity::load(store).await.context("identity")? else {
+        return Ok(Held::default());
+    };
+    let applied = applied::load(store, &identity)
+        .await
+        .context("last good snapshot")?;
+    Ok(Held {
+        identity: Some(Arc::new(identity)),
+        applied: applied.map(Arc::new),
+    })
+}
+
+fn plane(stage: &Stage, store: Arc<dyn Store>, held: Held) -> Plane {
+    let live = LiveIdentity::new(stage.clock.time_provider());
+    let state = PlaneState {
+        state: Machine::start(held.identity.is_some()).state(),
+        tenant: held
+            .identity
+            .as_ref()
+            .map(|identity| identity.stored.tenant_id),
+        plane: held
+            .identity
+            .as_ref()
+            .map(|identity| identity.stored.plane_id),
+        revision: held.revision(),
+        refusal: None,
+    };
+    let plane = Plane {
+        stage: stage.clone(),
+        store,
+        desk: Desk::new(held.clone()),
+        live,
+        roster: crate::local::roster::Roster::default(),
+        router: crate::local::ask::Router::default(),
+        metrics: Metrics::new(&stage.meter),
+        state: Arc::new(watch::Sender::new(state)),
+        boot_id: hex::encode(stage.random.bytes::<8>()),
+    };
+    plane.metrics.applied(held.revision());
+    if let Some(identity) = held.identity {
+        plane.put_in_force(identity);
+    }
+    plane
+}
+
+/// The agent's part of `/debug/state`.
+fn show_state(plane: &Plane) {
+    let (state, roster) = (Arc::clone(&plane.state), plane.roster.clone());
+    plane.stage.views.add("plane", move || {
+        let shown = state.borrow();
+        let neighbours: Vec<_> = roster
+            .latest(tokio::time::Instant::now())
+            .into_iter()
+            .map(|s| {
+                serde_json::json!({
+                    "component": s.component, "instance": s.instance, "ready": s.ready,
+                    "applied_revision": s.applied_revision,
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "state": shown.state.as_str(),
+            "code": match shown.state { State::Refused(code) => Some(code.code()), _ => None },
+            "tenant": shown.tenant,
+            "plane": shown.plane,
+            "revision": shown.revision,
+            "refusal": shown.refusal.as_ref().map(crate::Refusal::line),
+            "neighbours": neighbours,
+        })
+    });
+}

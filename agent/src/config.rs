@@ -1,0 +1,105 @@
+//! What an operator may set.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zen_chassis::config::default_state_dir;
+use zen_chassis::net::Address;
+use zen_proto::ids::PlaneId;
+
+/// The agent's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where identity and last good snapshot are kept; default `/var/lib/zen/agent`.
+    pub state_dir: PathBuf,
+    /// Where the components next to the agent reach it; default `unix:/run/zen/agent.sock`.
+    pub listen: Address,
+    /// Where the bundle comes from.
+    pub enrollment: EnrollmentConfig,
+    /// The plane this agent is set up for; a bundle of another is refused with PLANE_MISMATCH.
+    /// Default: none, any bundle's plane.
+    pub plane_id: Option<PlaneId>,
+    /// User ids that may speak on the socket beside the agent's own and root; at most 64.
+    /// Default: none.
+    pub allowed_uids: Vec<u32>,
+}
+
+/// Where the enrolment bundle is found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnrollmentConfig {
+    /// The sealed bundle; default `<state_dir>/enrollment/bundle.age`.
+    pub bundle_file: Option<PathBuf>,
+    /// The age identity that opens it; default `<state_dir>/enrollment/identity.txt`.
+    pub identity_file: Option<PathBuf>,
+    /// Pause between looks for a new bundle, 50 ms to 5 min; default 1 s.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: default_state_dir("agent"),
+            listen: Address::Unix("/run/zen/agent.sock".into()),
+            enrollment: EnrollmentConfig::default(),
+            plane_id: None,
+            allowed_uids: Vec::new(),
+        }
+    }
+}
+
+impl Default for EnrollmentConfig {
+    fn default() -> Self {
+        Self {
+            bundle_file: None,
+            identity_file: None,
+            poll: Duration::from_secs(1),
+        }
+    }
+}
+
+const POLL: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_secs(300);
+const MOST_UIDS: usize = 64;
+
+impl Config {
+    /// Checks what the types cannot; the socket's path is the answer.
+    pub(crate) fn check(&self) -> anyhow::Result<PathBuf> {
+        anyhow::ensure!(
+            POLL.contains(&self.enrollment.poll),
+            "enrollment.poll: must be 50 ms to 5 min"
+        );
+        anyhow::ensure!(
+            self.allowed_uids.len() <= MOST_UIDS,
+            "allowed_uids: at most {MOST_UIDS} user ids"
+        );
+        anyhow::ensure!(
+            !self.state_dir.as_os_str().is_empty(),
+            "state_dir: must name a folder"
+        );
+        match &self.listen {
+            Address::Unix(path) => Ok(path.clone()),
+            Address::Tcp(_) => {
+                anyhow::bail!("listen: this version serves its neighbours on unix:/path only")
+            }
+        }
+    }
+
+    pub(crate) fn bundle_file(&self) -> PathBuf {
+        self.enrolment_file(self.enrollment.bundle_file.as_deref(), "bundle.age")
+    }
+
+    pub(crate) fn identity_file(&self) -> PathBuf {
+        self.enrolment_file(self.enrollment.identity_file.as_deref(), "identity.txt")
+    }
+
+    fn enrolment_file(&self, given: Option<&Path>, name: &str) -> PathBuf {
+        given.map_or_else(
+            || self.state_dir.join("enrollment").join(name),
+            ToOwned::to_owned,
+        )
+    }
+}

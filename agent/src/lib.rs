@@ -1,0 +1,27 @@
+//! Enrols a plane, holds its session, renews its identity, serves the components next to it.
+//!
+//! A tour: `machine` says which states a plane goes through, `driver` does what each is for;
+//! `enrol` makes an identity of a bundle, `session` speaks to the control plane, `local` to the
+//! neighbours; `desk` (in `applied`) is where what is in force lies between them.
+
+mod agent;
+mod applied;
+mod bundle;
+mod config;
+mod driver;
+mod enrol;
+mod identity;
+mod local;
+mod machine;
+mod metrics;
+mod plane;
+mod refusal;
+mod session;
+mod store;
+
+pub use agent::Agent;
+pub use config::{Config, EnrollmentConfig};
+pub use machine::State;
+pub use plane::PlaneState;
+pub use refusal::Refusal;
+pub use store::{Content, Directory, Entry, Store, StoreError};

@@ -1,0 +1,310 @@
+//! What the agent serves to the components next to it, on its Unix socket.
+
+pub(crate) mod ask;
+pub(crate) mod roster;
+pub(crate) mod slice;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status, Streaming};
+use zen_chassis::chain::Chain;
+use zen_chassis::tasks::Tasks;
+use zen_chassis::{CancellationToken, Clock};
+use zen_identity::IssueError;
+use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
+use zen_proto::agent::v1::{
+    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
+    WatchRequest, ask_request,
+};
+use zen_proto::component::Component;
+use zen_proto::limits;
+use zen_proto::query::v1::{Answer, Query};
+
+use crate::applied::{Desk, Held};
+use ask::{Place, Router};
+use roster::Roster;
+use slice::slice;
+
+/// Longest name of an instance, bytes.
+const INSTANCE: usize = 128;
+
+/// Who may speak on the socket.
+#[derive(Clone)]
+pub(crate) struct Admission(Vec<u32>);
+
+impl Admission {
+    /// The agent's own user, root, and those whom the operator allows.
+    pub(crate) fn new(own: u32, allowed: &[u32]) -> Self {
+        Self([&[own, 0], allowed].concat())
+    }
+
+    fn judge(&self, uid: Option<u32>) -> Result<(), Status> {
+        match uid {
+            Some(uid) if self.0.contains(&uid) => Ok(()),
+            Some(uid) => Err(Status::permission_denied(format!(
+                "user id {uid} may not speak to this agent; see its setting allowed_uids"
+            ))),
+            None => Err(Status::permission_denied(
+                "the user id of the peer is not known",
+            )),
+        }
+    }
+}
+
+/// What the local service needs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Local {
+    pub(crate) desk: Desk,
+    pub(crate) roster: Roster,
+    pub(crate) router: Router,
+    pub(crate) clock: Clock,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: Tasks,
+}
+
+impl Local {
+    /// Serves until it is told to stop.
+    pub(crate) async fn serve(
+        self,
+        listener: UnixListener,
+        admission: Admission,
+    ) -> Result<(), tonic::transport::Error> {
+        let stop = self.stop.clone();
+        let service = AgentServiceServer::new(self)
+            .max_decoding_message_size(limits::SESSION_MESSAGE)
+            .max_encoding_message_size(limits::SNAPSHOT * 2);
+        let admitted = InterceptedService::new(service, admission);
+        Server::builder()
+            .add_service(admitted)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+            .await
+    }
+
+    /// Sends the component its part, now and at each change, until one of both goes away. A slow
+    /// component misses what was replaced before it could be sent.
+    async fn keep_sending(self, component: Component, slices: mpsc::Sender<Result<Slice, Status>>) {
+        let mut held = self.desk.watch();
+        let mut sent = Held::default();
+        loop {
+            let now = held.borrow_and_update().clone();
+            if !same_slices(&now, &sent)
+                && let Some(slice) = slice_for(&now, component)
+            {
+                sent = now;
+                if slices.send(Ok(slice)).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = held.changed() => if changed.is_err() { return },
+                () = slices.closed() => return,
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Takes answers until one of both goes away.
+    async fn keep_taking(self, place: Place, mut answers: Streaming<AskRequest>) {
+        loop {
+            let message = tokio::select! {
+                message = answers.message() => message,
+                () = self.stop.cancelled() => return,
+            };
+            match message {
+                Ok(Some(AskRequest {
+                    message: Some(ask_request::Message::Answer(answer)),
+                })) => {
+                    place.answer(answer);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The component's part of what the plane holds, once there is anything.
+fn slice_for(held: &Held, component: Component) -> Option<Slice> {
+    let (identity, applied) = (held.identity.as_ref()?, held.applied.as_ref()?);
+    let mut part = slice(&applied.snapshot, component);
+    // What the session told since may be newer than the snapshot.
+    for plane in &identity.stored.revoked_plane_ids {
+        let plane = plane.to_string();
+        if !part.revoked_plane_ids.contains(&plane) {
+            part.revoked_plane_ids.push(plane);
+        }
+    }
+    Some(Slice {
+        snapshot: Some(part),
+        trust_domain: identity.stored.trust_domain.clone(),
+        trust_bundle_pem: identity.stored.roots_pem.clone(),
+    })
+}
+
+/// Whether what the plane holds gives the same slices as before: a renewed certificate is no news.
+fn same_slices(now: &Held, before: &Held) -> bool {
+    let trust = |held: &Held| {
+        held.identity.as_ref().map(|identity| {
+            let stored = &identity.stored;
+            (stored.roots_pem.clone(), stored.revoked_plane_ids.clone())
+        })
+    };
+    let applied = |held: &Held| held.applied.as_ref().map(Arc::as_ptr);
+    applied(now) == applied(before) && trust(now) == trust(before)
+}
+
+impl Interceptor for Admission {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let peer = request.extensions().get::<UdsConnectInfo>();
+        let uid = peer
+            .and_then(|info| info.peer_cred.as_ref())
+            .map(|cred| cred.uid());
+        self.judge(uid).map(|()| request)
+    }
+}
+
+type Downward<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AgentService for Local {
+    type WatchStream = Downward<Slice>;
+    type AskStream = Downward<Query>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let hello = request.into_inner();
+        let component = neighbour(&hello.component, &hello.instance)?;
+        let (slices, queue) = mpsc::channel(1);
+        // Ends with the stream, with the desk, or at shutdown.
+        self.tasks.spawn_side(
+            "slices to a neighbour",
+            self.clone().keep_sending(component, slices),
+        );
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    async fn certify(
+        &self,
+        request: Request<CertifyRequest>,
+    ) -> Result<Response<CertifyResponse>, Status> {
+        let request = request.into_inner();
+        let component = neighbour(&request.component, &request.instance)?;
+        let identity = self.desk.now().identity.ok_or_else(|| {
+            Status::failed_precondition("the plane is not enrolled; see the agent's /readyz")
+        })?;
+        let chain = identity
+            .leaf(&request.csr, component, self.clock.now())
+            .map_err(|error| match error {
+                IssueError::Csr(_) => Status::invalid_argument(Chain(&error).to_string()),
+                IssueError::Expired => Status::failed_precondition(Chain(&error).to_string()),
+                other => Status::internal(Chain(&other).to_string()),
+            })?;
+        let stored = &identity.stored;
+        tracing::info!(%component, instance = request.instance, "certificate issued");
+        Ok(Response::new(CertifyResponse {
+            chain: chain.iter().map(|der| der.to_vec().into()).collect(),
+            trust_bundle_pem: stored.roots_pem.clone(),
+            trust_domain: stored.trust_domain.clone(),
+            revoked_plane_ids: stored
+                .revoked_plane_ids
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<ReportResponse>, Status> {
+        let mut reports = request.into_inner();
+        loop {
+            let report = tokio::select! {
+                report = reports.message() => report?,
+                () = self.stop.cancelled() => None,
+            };
+            let Some(report) = report else {
+                return Ok(Response::new(ReportResponse {}));
+            };
+            if let Some(status) = report.status {
+                neighbour(&status.component, &status.instance)?;
+                self.roster.report(status, Instant::now());
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        request: Request<Streaming<AskRequest>>,
+    ) -> Result<Response<Self::AskStream>, Status> {
+        let mut answers = request.into_inner();
+        let Some(AskRequest {
+            message: Some(ask_request::Message::Hello(hello)),
+        }) = answers.message().await?
+        else {
+            return Err(Status::invalid_argument(
+                "the first message must be a hello",
+            ));
+        };
+        let component = neighbour(&hello.component, &hello.instance)?;
+        let (place, questions) = self
+            .router
+            .enter(component, &hello.instance)
+            .ok_or_else(|| Status::resource_exhausted("too many instances"))?;
+        // Ends with the stream or at shutdown; its end gives up the place, which ends `questions`.
+        self.tasks.spawn_side(
+            "answers of a neighbour",
+            self.clone().keep_taking(place, answers),
+        );
+        Ok(Response::new(Box::pin(
+            ReceiverStream::new(questions).map(Ok),
+        )))
+    }
+}
+
+/// A component next to the agent, which is never the agent itself.
+fn neighbour(component: &str, instance: &str) -> Result<Component, Status> {
+    let parsed: Component = component.parse().map_err(|_| {
+        Status::invalid_argument("the component is not ingester, egress, lock or bridge")
+    })?;
+    if parsed == Component::Agent {
+        return Err(Status::invalid_argument(
+            "the agent is no neighbour of itself",
+        ));
+    }
+    if instance.is_empty() || instance.len() > INSTANCE {
+        return Err(Status::invalid_argument(format!(
+            "the instance must be named, in at most {INSTANCE} bytes"
+        )));
+    }
+    Ok(parsed)
+}
+
+/// An answer to a question that could not even be put.
+pub(crate) fn crowded(query: &Query) -> Answer {
+    let error = zen_proto::query::v1::QueryError {
+        code: "QUERY_FAILED".to_owned(),
+        detail: "too many questions are under way".to_owned(),
+    };
+    Answer {
+        query_id: query.query_id.clone(),
+        answer: Some(zen_proto::query::v1::answer::Answer::Error(error)),
+    }
+}
+
+#[cfg(test)]
+#[path = "local/tests.rs"]
+mod tests;
