@@ -171,6 +171,8 @@ async fn serve<A: App>(
     let stop = CancellationToken::new();
     let admin = Admin::new(Registries::default(), telemetry.level.clone());
     let stage = Stage::new(A::COMPONENT, &[], &admin, &stop)?;
+    // Until everything is bound, "ready" would be a lie: no condition has been registered yet.
+    let starting = stage.ready.condition("start", "starting");
     let admin_stop = CancellationToken::new();
     let admin_task = match frame.admin.listen {
         Some(address) => {
@@ -181,6 +183,7 @@ async fn serve<A: App>(
         None => None,
     };
     let app = A::bind(own, &stage).await?;
+    starting.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let impatient = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stage.shutdown.clone(), impatient.clone())?);

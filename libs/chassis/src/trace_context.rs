@@ -43,3 +43,52 @@ fn parse(traceparent: &str) -> Context {
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    /// Runs `look` where spans are collected.
+    fn collected(look: impl FnOnce()) {
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), look);
+    }
+
+    #[test]
+    fn a_span_continues_the_trace_it_was_given() {
+        let received = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        collected(|| {
+            let span = tracing::info_span!("webhook");
+            continue_from(&span, &received);
+            let sent = outgoing(&span, &received);
+            assert!(sent.contains(TRACE), "{sent}");
+            assert!(!sent.contains("00f067aa0ba902b7"), "the span has no id of its own: {sent}");
+        });
+    }
+
+    #[test]
+    fn a_linked_span_begins_a_trace_of_its_own() {
+        let received = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        collected(|| {
+            let span = tracing::info_span!("attempt");
+            link_to(&span, &received);
+            assert!(!outgoing(&span, &received).contains(TRACE));
+        });
+    }
+
+    #[test]
+    fn without_a_collector_the_text_goes_through() {
+        let received = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        let span = tracing::info_span!("webhook");
+        continue_from(&span, &received);
+        assert_eq!(outgoing(&span, &received), received);
+        assert_eq!(outgoing(&span, "nonsense"), "nonsense");
+    }
+}
