@@ -1,0 +1,304 @@
+//! The component: what it binds, which tasks it runs, how it ends.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, watch};
+use zen_chassis::neighbour::Neighbour;
+use zen_chassis::net::{self, Address};
+use zen_chassis::secret::SecretStore;
+use zen_chassis::{App, Stage, files};
+use zen_proto::component::Component;
+use zen_proto::session::v1::ComponentStatus;
+
+use crate::attempt::Courier;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::dial;
+use crate::guard::Guard;
+use crate::intake::Intake;
+use crate::ledger::{Ledger, Summary, Writer};
+use crate::metrics::Metrics;
+use crate::scheduler::{Lanes, PausedTargets, Shared, Told};
+use crate::secrets::Secrets;
+use crate::targets::{self, Directory};
+use crate::uplink::{Bridges, Uplinks};
+use crate::{questions, receive};
+
+/// Largest file of public roots.
+const CA_FILE: usize = 8 << 20;
+/// Lines of trouble in one status.
+const STATUS_LINES: usize = 20;
+
+/// zen-egress, bound and not yet running.
+pub struct Egress {
+    config: Config,
+    neighbour: Neighbour,
+    listener: UnixListener,
+    ledger: Ledger,
+    writer: Writer,
+    public_tls: Result<Arc<rustls::ClientConfig>, String>,
+}
+
+impl Egress {
+    /// Where ingesters hand deliveries over.
+    #[must_use]
+    pub const fn local_address(&self) -> &Address {
+        &self.config.listen
+    }
+}
+
+impl App for Egress {
+    type Config = Config;
+
+    const COMPONENT: &'static str = "egress";
+
+    async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
+        config.check()?;
+        let Address::Unix(socket) = &config.listen else {
+            anyhow::bail!("listen: this version takes deliveries by unix:/path only");
+        };
+        let neighbour = Neighbour::open(
+            Component::Egress,
+            &config.agent,
+            Some(&config.state_dir),
+            stage,
+        )?;
+        let listener = net::bind_unix("listen", socket)?;
+        let (ledger, writer) =
+            Ledger::open(&config.state_dir, config.ledger(), stage.clock.clone())
+                .await
+                .with_context(|| format!("state_dir: {}", config.state_dir.display()))?;
+        let public_tls = public_tls(&config, stage);
+        Ok(Self {
+            config,
+            neighbour,
+            listener,
+            ledger,
+            writer,
+            public_tls,
+        })
+    }
+
+    async fn run(self, stage: Stage) -> anyhow::Result<()> {
+        let Self {
+            config,
+            neighbour,
+            listener,
+            ledger,
+            writer,
+            public_tls,
+        } = self;
+        let (directory_in, directory) = watch::channel(Arc::new(Directory::default()));
+        let parts = Parts::new(&config, &stage, ledger, public_tls, directory).await?;
+        let Parts {
+            intake,
+            lanes,
+            paused,
+            bridges,
+        } = &parts;
+        show(&stage, intake.ledger.summary(), lanes, paused, bridges);
+        let status = fill(&parts);
+        let agent = neighbour.start(status);
+
+        let tasks = &stage.tasks;
+        let told = Told {
+            lanes: lanes.downgrade(),
+            metrics: intake.metrics.clone(),
+        };
+        tasks.spawn("ledger writer", write(writer, told));
+        let following = targets::follow(agent.slice.clone(), directory_in);
+        tasks.spawn("configuration", until(&stage, following));
+        let answering = questions::answer(agent.questions, intake.ledger.clone());
+        tasks.spawn("questions", until(&stage, answering));
+        lanes.start().await?;
+        if config.attach {
+            let uplinks = Uplinks {
+                identity: agent.identity,
+                intake: intake.clone(),
+                instance: config.agent.instance.clone(),
+                credit: config.credit,
+                bridges: bridges.clone(),
+                stage: stage.clone(),
+            };
+            tasks.spawn("uplinks", uplinks.run(agent.slice));
+        }
+        // The last answers need the ledger, so their end is waited for before it is closed.
+        let served = receive::serve(listener, intake.clone(), stage.shutdown.clone()).await;
+        let asked = stage.shutdown.is_cancelled();
+        stage.shutdown.cancel();
+        lanes.finish().await;
+        intake.ledger.close().await;
+        served.context("local deliveries are no longer taken")?;
+        anyhow::ensure!(asked, "local deliveries ended before shutdown");
+        Ok(())
+    }
+}
+
+/// What the tasks of a running egress share.
+struct Parts {
+    intake: Intake,
+    lanes: Lanes,
+    paused: Arc<PausedTargets>,
+    bridges: Bridges,
+}
+
+impl Parts {
+    async fn new(
+        config: &Config,
+        stage: &Stage,
+        ledger: Ledger,
+        public_tls: Result<Arc<rustls::ClientConfig>, String>,
+        directory: watch::Receiver<Arc<Directory>>,
+    ) -> anyhow::Result<Self> {
+        let permits = Arc::new(Semaphore::new(config.max_in_flight));
+        let paused = Arc::new(PausedTargets::default());
+        for (target, pause) in ledger.paused().await? {
+            paused.set(target, Some(pause));
+        }
+        let counters = Arc::new(Counters::default());
+        let metrics = metrics(config, stage, &ledger, &permits, &paused);
+        let shared = Shared {
+            courier: Courier {
+                ledger: ledger.clone(),
+                secrets: Secrets::new(SecretStore::in_folder(config.secrets_dir.clone())),
+                clock: stage.clock.clone(),
+                random: stage.random.clone(),
+                metrics: metrics.clone(),
+            },
+            counters: counters.clone(),
+            directory,
+            guard: Arc::new(Guard {
+                allow_private: config.allow_private,
+                denied: config.denied_networks.clone(),
+            }),
+            public_tls,
+            permits,
+            paused: paused.clone(),
+            rules: config.rules(),
+            stage: stage.clone(),
+        };
+        let lanes = Lanes::new(Arc::new(shared));
+        let intake = Intake {
+            ledger,
+            metrics,
+            counters,
+        };
+        Ok(Self {
+            intake,
+            lanes,
+            paused,
+            bridges: Bridges::default(),
+        })
+    }
+}
+
+/// Runs something that does not end by itself until shutdown.
+fn until(
+    stage: &Stage,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+    let shutdown = stage.shutdown.clone();
+    async move {
+        shutdown.run_until_cancelled_owned(work).await;
+        Ok(())
+    }
+}
+
+/// Runs the writer on a thread of its own.
+async fn write(writer: Writer, told: Told) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || writer.run(&runtime, &told)).await??;
+    Ok(())
+}
+
+/// Trust in public roots; targets that need them fail with the reason if there are none.
+fn public_tls(config: &Config, stage: &Stage) -> Result<Arc<rustls::ClientConfig>, String> {
+    let read = || -> anyhow::Result<_> {
+        let pem = files::read_capped(&config.ca_file, CA_FILE)?;
+        Ok(dial::tls_config(&pem, &stage.clock)?)
+    };
+    read().map_err(|error| {
+        let why = format!("ca_file: {error:#}");
+        tracing::warn!(why, "targets with public certificates cannot be called");
+        why
+    })
+}
+
+fn metrics(
+    config: &Config,
+    stage: &Stage,
+    ledger: &Ledger,
+    permits: &Arc<Semaphore>,
+    paused: &Arc<PausedTargets>,
+) -> Metrics {
+    let (permits, paused, most) = (permits.clone(), paused.clone(), config.max_in_flight);
+    Metrics::new(
+        &stage.meter,
+        ledger.summary(),
+        move || most.saturating_sub(permits.available_permits()) as u64,
+        move || paused.len() as u64,
+    )
+}
+
+/// What only the egress knows of its own status.
+fn fill(parts: &Parts) -> impl Fn(&mut ComponentStatus) + Send + Sync + 'static {
+    let summary = parts.intake.ledger.summary();
+    let counters = parts.intake.counters.clone();
+    let (paused, bridges) = (parts.paused.clone(), parts.bridges.clone());
+    move |status| {
+        let held = *summary.borrow();
+        status.queue_depth = held.pending;
+        status.oldest_pending_ms = held.oldest_accepted_ms;
+        status.counters = counters.all();
+        // Told without making this egress unready: other targets and bridges are served.
+        let gone = paused.all().into_iter().map(|(target, pause)| {
+            format!(
+                "target {target}: TARGET_GONE, paused since {} until it is changed",
+                pause.since_ms
+            )
+        });
+        let apart = bridges.all().into_iter().filter_map(|(address, why)| {
+            why.map(|why| format!("bridge {address}: not attached: {why}"))
+        });
+        status.pending.extend(gone.chain(apart).take(STATUS_LINES));
+    }
+}
+
+fn show(
+    stage: &Stage,
+    summary: watch::Receiver<Summary>,
+    lanes: &Lanes,
+    paused: &Arc<PausedTargets>,
+    bridges: &Bridges,
+) {
+    stage.views.add("ledger", move || {
+        let held = *summary.borrow();
+        json!({
+            "pending": held.pending,
+            "pending_bytes": held.pending_bytes,
+            "oldest_accepted_ms": held.oldest_accepted_ms,
+            "delivered": held.delivered,
+            "dead_letters": held.dead_letters,
+            "dead_bytes": held.dead_bytes,
+        })
+    });
+    // The page outlives the component; it must not keep the ledger open.
+    let (lanes, paused, bridges) = (lanes.downgrade(), paused.clone(), bridges.clone());
+    stage.views.add("targets", move || {
+        let gone: Vec<_> = paused
+            .all()
+            .iter()
+            .map(|(target, _)| target.to_string())
+            .collect();
+        json!({ "lanes": lanes.len(), "paused": gone })
+    });
+    stage.views.add("bridges", move || {
+        let all = bridges.all().into_iter();
+        let state = |why: Option<String>| why.unwrap_or_else(|| "attached".to_owned());
+        all.map(|(address, why)| (address, json!(state(why))))
+            .collect()
+    });
+}

@@ -1,0 +1,43 @@
+//! The connections of one lane's target, made anew when its configuration changes.
+
+use super::Shared;
+use crate::dial::{self, Connector, TargetClient};
+use crate::targets::Target;
+
+/// Connections as of a fingerprint, or why there can be none.
+#[derive(Default)]
+pub(super) struct Connections {
+    client: Option<(u64, Result<TargetClient, String>)>,
+}
+
+impl Connections {
+    /// The target's connections; made anew when its configuration changed.
+    pub(super) fn to(&mut self, target: &Target, shared: &Shared) -> Result<TargetClient, String> {
+        if let Some((fingerprint, client)) = &self.client
+            && *fingerprint == target.fingerprint
+        {
+            return client.clone();
+        }
+        let client = make_client(target, shared);
+        self.client = Some((target.fingerprint, client.clone()));
+        client
+    }
+}
+
+fn make_client(target: &Target, shared: &Shared) -> Result<TargetClient, String> {
+    let reach = target.reach.as_ref().map_err(Clone::clone)?;
+    let clock = &shared.stage.clock;
+    let tls = if reach.uri.scheme_str() == Some("http") {
+        dial::no_tls(clock).map_err(|e| e.to_string())?
+    } else if reach.ca_pem.is_empty() {
+        shared.public_tls.clone()?
+    } else {
+        dial::tls_config(reach.ca_pem.as_bytes(), clock).map_err(|e| format!("ca_pem: {e}"))?
+    };
+    let connector = Connector {
+        guard: shared.guard.clone(),
+        allowed: reach.allowed_networks.clone(),
+    };
+    let idle = target.concurrency.unwrap_or(shared.rules.concurrency);
+    Ok(dial::client(connector, tls, idle))
+}
