@@ -1,0 +1,32 @@
+//! REST API, bundles, certificate authority, sessions, desired configuration.
+//!
+//! Agents come in through `enrollment` (once) and `session` (always), people through `rest`.
+//! What people change lies in `store`; `publisher` turns it, by the pure rules of `desired`,
+//! into each plane's snapshot and wakes the plane's session. `manage` is what a caller can do,
+//! `enrollment::judge` who may enrol.
+
+mod app;
+mod authority;
+mod config;
+mod control;
+mod desired;
+mod digest;
+mod endpoint;
+mod enrollment;
+mod fields;
+mod flow;
+mod install;
+mod live;
+mod manage;
+mod metrics;
+mod plane;
+mod problem;
+mod publisher;
+mod rest;
+mod session;
+mod setup;
+mod store;
+mod target;
+
+pub use app::ControlPlane;
+pub use config::{AgentsSettings, Config, HttpSettings};

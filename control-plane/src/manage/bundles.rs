@@ -1,0 +1,131 @@
+//! Bundles: issued, and handed out with the command that uses them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zen_chassis::clock::millis;
+use zen_proto::ids::{BundleId, PlaneId};
+use zen_proto::limits;
+use zen_seal::{BUNDLE_VERSION, Bundle, Identity, Recipient, Token};
+
+use super::read::read;
+use super::{in_service, shown_time};
+use crate::control::Control;
+use crate::install::{self, Install};
+use crate::plane::PlaneKind;
+use crate::problem::Problem;
+use crate::store::{EventKind, NewBundle, NewEvent, Principal};
+
+/// What a person asks of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BundleBody {
+    /// 300 to 86,400; none means the configured default.
+    #[serde(default)]
+    pub(crate) ttl_seconds: Option<u64>,
+    /// age recipient that alone can open it; none means a fresh identity, shown once.
+    #[serde(default)]
+    pub(crate) recipient: Option<String>,
+}
+
+/// A bundle as the API hands it out, this once. Holds secrets: no `Debug`.
+#[derive(Serialize)]
+pub(crate) struct BundleView {
+    bundle_id: String,
+    plane_id: String,
+    expires_at: String,
+    /// Armored age.
+    bundle: String,
+    /// `AGE-SECRET-KEY-1…`; only if no recipient was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
+    install_command: String,
+}
+
+impl Control {
+    /// Issues a bundle for the plane; its earlier ones are superseded at once.
+    pub(crate) async fn issue_bundle(
+        &self,
+        caller: &Principal,
+        plane: PlaneId,
+        body: Value,
+    ) -> Result<BundleView, Problem> {
+        let BundleBody {
+            ttl_seconds,
+            recipient,
+        } = read(&body)?;
+        let plane = in_service(self.managed_plane(caller, plane).await?)?;
+        let ttl = self.ttl(ttl_seconds)?;
+        let (recipient, identity) = recipient_of(recipient.as_deref())?;
+        let issued_at_ms = self.stage.clock.unix_ms();
+        let token = Token::new(self.stage.random.bytes());
+        let bundle = Bundle {
+            version: BUNDLE_VERSION,
+            bundle_id: self.stage.id::<BundleId>(),
+            tenant_id: plane.tenant,
+            plane_id: plane.id,
+            kind: match plane.kind {
+                PlaneKind::Edge => zen_seal::PlaneKind::Edge,
+                PlaneKind::Data => zen_seal::PlaneKind::Data,
+            },
+            control_plane_address: self.agents_advertise.clone(),
+            trust_domain: self.trust_domain.to_string(),
+            trust_bundle_pem: self.authority.trust_bundle_pem().to_owned(),
+            token,
+            issued_at_ms,
+            expires_at_ms: issued_at_ms.saturating_add(millis(ttl)),
+        };
+        let sealed = bundle
+            .seal(&[recipient])
+            .map_err(|error| Problem::internal(error.to_string()))?;
+        let new = NewBundle {
+            id: bundle.bundle_id,
+            plane: plane.id,
+            tenant: plane.tenant,
+            token_sha256: bundle.token.sha256(),
+            issued_at: issued_at_ms,
+            expires_at: bundle.expires_at_ms,
+        };
+        let detail = format!("bundle {} issued for {} s", bundle.bundle_id, ttl.as_secs());
+        let event = NewEvent::plain(plane.id, issued_at_ms, EventKind::BundleIssued, detail);
+        self.store.issue_bundle(&new, &event).await?;
+        tracing::info!(plane = %plane.id, bundle = %bundle.bundle_id, "bundle issued");
+        let identity = identity.map(|identity| identity.to_secret_text().to_string());
+        let install = Install {
+            plane: plane.id,
+            bundle: &sealed,
+            identity: identity.as_deref(),
+        };
+        Ok(BundleView {
+            bundle_id: bundle.bundle_id.to_string(),
+            plane_id: plane.id.to_string(),
+            expires_at: shown_time(bundle.expires_at_ms),
+            install_command: install::edge_lite(&install),
+            bundle: sealed,
+            identity,
+        })
+    }
+
+    fn ttl(&self, asked: Option<u64>) -> Result<Duration, Problem> {
+        let ttl = asked.map_or(self.times.bundle_ttl, Duration::from_secs);
+        if (limits::BUNDLE_TTL_MIN..=limits::BUNDLE_TTL_MAX).contains(&ttl) {
+            return Ok(ttl);
+        }
+        Err(Problem::field("ttl_seconds", "300 to 86400 seconds"))
+    }
+}
+
+/// Whom to seal for: the recipient given, or a fresh identity.
+fn recipient_of(given: Option<&str>) -> Result<(Recipient, Option<Identity>), Problem> {
+    match given {
+        Some(text) => {
+            let wrong = |e: zen_seal::KeyError| Problem::field("recipient", e.to_string());
+            Ok((text.parse().map_err(wrong)?, None))
+        }
+        None => {
+            let identity = Identity::generate();
+            Ok((identity.recipient(), Some(identity)))
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One session from its first message to its end. Whatever wakes it (a message, an order, a new
+//! revision, the clock) is handled to the end before the next.
+
+mod hear;
+mod say;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_stream::StreamExt as _;
+use tonic::{Status, Streaming};
+use zen_chassis::chain::Chain;
+use zen_identity::Peer;
+use zen_proto::component::Component;
+use zen_proto::query::v1::answer;
+use zen_proto::session::v1::{AgentMessage, ControlMessage, Hello, agent_message};
+
+use super::notes::Notes;
+use crate::control::Control;
+use crate::live::{Ask, Order, Place};
+use crate::plane::{Plane, Report};
+use crate::store::{EventKind, NewEvent};
+
+/// Time for the first message.
+const HELLO: Duration = Duration::from_secs(10);
+/// Questions under way at the most.
+const QUESTIONS: usize = 64;
+/// Longest code and detail of an agent that are kept.
+const WORDS: usize = 300;
+
+/// One session.
+pub(super) struct Talk {
+    control: Arc<Control>,
+    plane: Plane,
+    peer: Peer,
+    out: mpsc::Sender<Result<ControlMessage, Status>>,
+    notes: Notes,
+    addresses: HashMap<Component, BTreeMap<String, String>>,
+    questions: HashMap<String, oneshot::Sender<answer::Answer>>,
+    began: Instant,
+    last_heard: Instant,
+    /// There was a heartbeat.
+    beat: bool,
+    last_written: Option<Instant>,
+    forgiven: bool,
+    agent_version: String,
+    applied: u64,
+    /// The revision sent last; 0 if none was.
+    sent: u64,
+    /// Planes whose revocation was last told; none before the first trust bundle.
+    revoked: Option<Vec<String>>,
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The agent closed it, or the connection broke.
+    Closed,
+    /// The agent fell silent, or takes nothing any more.
+    Lost,
+    /// A newer session of the plane took its place.
+    Replaced,
+    /// The plane was retired.
+    Retired,
+    /// The agent's certificate is not good any more: it shall come back with a newer one.
+    Certificate,
+    /// The agent said what it must not say.
+    Protocol,
+    /// The control plane stops.
+    Shutdown,
+}
+
+impl End {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Closed => "the connection ended",
+            Self::Lost => "the agent fell silent",
+            Self::Replaced => "a newer session took its place",
+            Self::Retired => "the plane was retired",
+            Self::Certificate => "the agent's certificate is over",
+            Self::Protocol => "the agent broke the protocol",
+            Self::Shutdown => "the control plane stops",
+        }
+    }
+}
+
+impl Talk {
+    pub(super) fn new(
+        control: Arc<Control>,
+        plane: Plane,
+        peer: Peer,
+        out: mpsc::Sender<Result<ControlMessage, Status>>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            applied: plane.applied_revision,
+            control,
+            plane,
+            peer,
+            out,
+            notes: Notes::default(),
+            addresses: HashMap::new(),
+            questions: HashMap::new(),
+            began: now,
+            last_heard: now,
+            beat: false,
+            last_written: None,
+            forgiven: false,
+            agent_version: String::new(),
+            sent: 0,
+            revoked: None,
+        }
+    }
+
+    /// The session's whole way.
+    pub(super) async fn run(mut self, mut inbound: Streaming<AgentMessage>) {
+        let Some(hello) = first(&mut inbound).await else {
+            return;
+        };
+        self.agent_version = hello.version.chars().take(WORDS).collect();
+        self.applied = hello.applied_revision;
+        let mut place = self.control.live.attach(self.plane.id, self.first_report());
+        self.control.metrics.sessions.add(1, &[]);
+        let (id, address) = (self.plane.id, self.peer.address.to_string());
+        tracing::info!(plane = %id, %address, version = %self.agent_version, "session opened");
+        self.note(
+            EventKind::Connected,
+            format!("agent {}", self.agent_version),
+        )
+        .await;
+        let end = match self.greet(&mut place).await {
+            Ok(()) => self.listen(&mut place, &mut inbound).await,
+            Err(end) => end,
+        };
+        self.say_goodbye(end).await;
+        drop(place);
+        self.control.metrics.sessions.add(-1, &[]);
+        self.write_heard().await;
+        tracing::info!(plane = %id, reason = end.words(), "session ended");
+        if end != End::Replaced {
+            self.note(EventKind::Disconnected, end.words().to_owned())
+                .await;
+        }
+    }
+
+    fn first_report(&self) -> Report {
+        Report {
+            last_heartbeat_at: Some(self.control.stage.clock.unix_ms()),
+            agent_version: self.agent_version.clone(),
+            applied_revision: self.applied,
+            ..Report::default()
+        }
+    }
+
+    /// Welcome, then whatever the agent has not applied yet.
+    async fn greet(&mut self, place: &mut Place) -> Result<(), End> {
+        self.say_welcome().await?;
+        place.revision.mark_unchanged();
+        self.say_news().await
+    }
+
+    /// Until the session ends.
+    async fn listen(&mut self, place: &mut Place, inbound: &mut Streaming<AgentMessage>) -> End {
+        let stop = self.control.stage.shutdown.clone();
+        loop {
+            let silent = self.last_heard + self.control.times.heartbeat_lost;
+            let outcome = tokio::select! {
+                () = stop.cancelled() => Err(End::Shutdown),
+                order = place.orders.recv() => match order {
+                    Some(Order::Ask(ask)) => self.ask(ask).await,
+                    Some(Order::Retire) => Err(End::Retired),
+                    None => Err(End::Replaced),
+                },
+                Ok(()) = place.revision.changed() => self.say_news().await,
+                message = inbound.next() => match message {
+                    Some(Ok(message)) => self.hear(place, message).await,
+                    Some(Err(_)) | None => Err(End::Closed),
+                },
+                () = tokio::time::sleep_until(silent) => Err(End::Lost),
+            };
+            if let Err(end) = outcome {
+                return end;
+            }
+        }
+    }
+
+    async fn ask(&mut self, ask: Ask) -> Result<(), End> {
+        self.questions.retain(|_, reply| !reply.is_closed());
+        if self.questions.len() >= QUESTIONS {
+            // Dropping the reply answers the asker.
+            return Ok(());
+        }
+        let Ask {
+            query_id,
+            question,
+            timeout,
+            reply,
+        } = ask;
+        self.questions.insert(query_id.clone(), reply);
+        self.say_question(query_id, question, timeout).await
+    }
+
+    fn event(&self, kind: EventKind, detail: impl Into<String>) -> NewEvent {
+        let at = self.control.stage.clock.unix_ms();
+        NewEvent {
+            remote_address: Some(self.peer.address.to_string()),
+            ..NewEvent::plain(self.plane.id, at, kind, detail)
+        }
+    }
+
+    async fn note(&self, kind: EventKind, detail: impl Into<String>) {
+        let event = self.event(kind, detail);
+        self.keep(&event).await;
+    }
+
+    async fn keep(&self, event: &NewEvent) {
+        if let Err(error) = self.control.store.add_event(event).await {
+            tracing::warn!(plane = %self.plane.id, error = %Chain(&error), "cannot keep an event");
+        }
+    }
+}
+
+/// The first message, if it comes in time and is what it must be.
+async fn first(inbound: &mut Streaming<AgentMessage>) -> Option<Hello> {
+    let message = tokio::time::timeout(HELLO, inbound.next())
+        .await
+        .ok()??
+        .ok()?;
+    match message.message? {
+        agent_message::Message::Hello(hello) => Some(hello),
+        _ => None,
+    }
+}
