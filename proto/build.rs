@@ -2,9 +2,19 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=protos");
-    let files = ["agent", "delivery", "enrollment", "query", "relay", "session", "snapshot"]
-        .map(|name| format!("zen/{name}/v1/{name}.proto"));
+    let files = [
+        "agent",
+        "delivery",
+        "enrollment",
+        "query",
+        "relay",
+        "session",
+        "snapshot",
+    ]
+    .map(|name| format!("zen/{name}/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["protos"])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -128,7 +128,10 @@ fn write_id(f: &mut fmt::Formatter<'_>, prefix: &str, uuid: Uuid) -> fmt::Result
 }
 
 fn read_id(prefix: &'static str, text: &str) -> Result<Uuid, IdError> {
-    let refuse = || IdError { prefix, text: text.chars().take(64).collect() };
+    let refuse = || IdError {
+        prefix,
+        text: text.chars().take(64).collect(),
+    };
     let digits = text
         .strip_prefix(prefix)
         .and_then(|rest| rest.strip_prefix('_'))
@@ -136,7 +139,10 @@ fn read_id(prefix: &'static str, text: &str) -> Result<Uuid, IdError> {
         .ok_or_else(refuse)?;
     let mut value: u128 = 0;
     for (place, digit) in digits.bytes().enumerate() {
-        let five = ALPHABET.iter().position(|known| *known == digit).ok_or_else(refuse)? as u128;
+        let five = ALPHABET
+            .iter()
+            .position(|known| *known == digit)
+            .ok_or_else(refuse)? as u128;
         // 26 digits hold 130 bits; the first may only use three of its five.
         if place == 0 && five > 7 {
             return Err(refuse());

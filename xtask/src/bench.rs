@@ -3,7 +3,10 @@
 use crate::shell;
 
 pub(crate) fn run(names: &[String], json: bool) -> anyhow::Result<()> {
-    shell::run(&["cargo", "build", "--release", "--workspace", "--bins"], &[])?;
+    shell::run(
+        &["cargo", "build", "--release", "--workspace", "--bins"],
+        &[],
+    )?;
     let mut words = vec!["cargo", "run", "--quiet", "--release", "--package"];
     words.extend(["zen-integration-tests", "--bin", "zen-bench", "--"]);
     words.extend(names.iter().map(String::as_str));

@@ -17,13 +17,19 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if !works(&["cargo", "deny", "--version"]) {
         shell::run(&["cargo", "install", "--locked", "cargo-deny"], &[])?;
     }
-    let missing: Vec<_> = PACKAGES.iter().filter(|(_, words, _)| !works(words)).collect();
+    let missing: Vec<_> = PACKAGES
+        .iter()
+        .filter(|(_, words, _)| !works(words))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     let packages: Vec<_> = missing.iter().map(|(_, _, package)| *package).collect();
     if !works(&["apt-get", "--version"]) || !is_root() {
-        println!("missing tools; install these packages: {}", packages.join(" "));
+        println!(
+            "missing tools; install these packages: {}",
+            packages.join(" ")
+        );
         return Ok(());
     }
     shell::run(&["apt-get", "update", "-qq"], &[])?;

@@ -20,7 +20,9 @@ pub(crate) fn run(words: &[&str], environment: &[(&str, &str)]) -> anyhow::Resul
 
 /// Whether a program starts and is content.
 pub(crate) fn works(words: &[&str]) -> bool {
-    let Some((program, arguments)) = words.split_first() else { return false };
+    let Some((program, arguments)) = words.split_first() else {
+        return false;
+    };
     Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

@@ -12,7 +12,15 @@ pub(crate) fn run(filters: &[String]) -> anyhow::Result<()> {
             &["cargo", "deny", "check", "licenses", "bans", "sources"],
             &[],
         )?;
-        let clippy = ["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        let clippy = [
+            "cargo",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ];
         shell::run(&clippy, &[])?;
     }
     // The tests start the binaries they find beside themselves.
@@ -21,7 +29,13 @@ pub(crate) fn run(filters: &[String]) -> anyhow::Result<()> {
     words.extend(filters.iter().map(String::as_str));
     shell::run(&words, &[])?;
     if filters.is_empty() {
-        let doc = ["cargo", "doc", "--workspace", "--no-deps", "--document-private-items"];
+        let doc = [
+            "cargo",
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ];
         shell::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     }
     Ok(())

@@ -7,19 +7,30 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no root")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no root")?;
     let mut files = Vec::new();
     collect(root, &mut files)?;
     let mut faults = Vec::new();
     let mut sources = String::new();
     for file in &files {
         let text = fs::read_to_string(file)?;
-        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
+        let name = file
+            .strip_prefix(root)
+            .unwrap_or(file)
+            .display()
+            .to_string();
         if !text.starts_with("//!") {
-            faults.push(format!("{name}: does not say first what it is for (`//! …`)"));
+            faults.push(format!(
+                "{name}: does not say first what it is for (`//! …`)"
+            ));
         }
         if let Some(line) = text.lines().position(|line| line.trim_end() != line) {
-            faults.push(format!("{name}:{}: white space at the end of a line", line + 1));
+            faults.push(format!(
+                "{name}:{}: white space at the end of a line",
+                line + 1
+            ));
         }
         sources.push_str(&text);
     }
@@ -43,7 +54,10 @@ fn promises(root: &Path, sources: &str, faults: &mut Vec<String>) -> anyhow::Res
         if names.is_empty() {
             faults.push(format!("PROMISES.md: names no test: {promise}"));
         }
-        for name in names.iter().filter(|name| !sources.contains(&format!("fn {name}("))) {
+        for name in names
+            .iter()
+            .filter(|name| !sources.contains(&format!("fn {name}(")))
+        {
             faults.push(format!("PROMISES.md: there is no test `{name}`"));
         }
     }
@@ -56,7 +70,10 @@ fn promises(root: &Path, sources: &str, faults: &mut Vec<String>) -> anyhow::Res
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if path.is_dir() {
             if !name.starts_with('.') && !name.starts_with("target") {
                 collect(&path, files)?;

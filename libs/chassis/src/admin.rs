@@ -33,7 +33,9 @@ pub struct AdminSettings {
 
 impl Default for AdminSettings {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::from(([0, 0, 0, 0], 9600))) }
+        Self {
+            listen: Some(SocketAddr::from(([0, 0, 0, 0], 9600))),
+        }
     }
 }
 
@@ -60,7 +62,11 @@ impl Admin {
     /// Nothing to show yet.
     #[must_use]
     pub fn new(registries: Registries, level: LogLevel) -> Self {
-        Self { registries, level, shown: Arc::default() }
+        Self {
+            registries,
+            level,
+            shown: Arc::default(),
+        }
     }
 
     /// The registries behind `/metrics`.
@@ -73,7 +79,11 @@ impl Admin {
     #[must_use]
     pub fn show(&self, name: &str, ready: Readiness) -> Views {
         let views = Views::default();
-        let shown = Shown { name: name.to_owned(), ready, views: Arc::clone(&views.0) };
+        let shown = Shown {
+            name: name.to_owned(),
+            ready,
+            views: Arc::clone(&views.0),
+        };
         self.shown.lock().push(shown);
         views
     }
@@ -162,7 +172,10 @@ impl Admin {
         let mut all = serde_json::Map::new();
         for component in self.shown.lock().iter() {
             let views = component.views.lock();
-            let summary = views.iter().map(|(name, view)| ((*name).to_owned(), view())).collect();
+            let summary = views
+                .iter()
+                .map(|(name, view)| ((*name).to_owned(), view()))
+                .collect();
             all.insert(component.name.clone(), serde_json::Value::Object(summary));
         }
         let mut response = text(StatusCode::OK, serde_json::Value::Object(all).to_string());

@@ -14,11 +14,15 @@ pub struct Backoff {
 
 impl Backoff {
     /// For a neighbour on the same machine.
-    pub const NEAR: Self =
-        Self { initial: Duration::from_millis(50), max: Duration::from_millis(1_000) };
+    pub const NEAR: Self = Self {
+        initial: Duration::from_millis(50),
+        max: Duration::from_millis(1_000),
+    };
     /// For a peer across a network.
-    pub const FAR: Self =
-        Self { initial: Duration::from_millis(250), max: Duration::from_secs(15) };
+    pub const FAR: Self = Self {
+        initial: Duration::from_millis(250),
+        max: Duration::from_secs(15),
+    };
 
     /// Upper bound of the pause after try number `failed` (from 1).
     #[must_use]
@@ -31,7 +35,8 @@ impl Backoff {
     /// peers that failed together do not come back together.
     #[must_use]
     pub fn pause(&self, failed: u32, fraction: f64) -> Duration {
-        self.bound(failed).mul_f64(0.5 + fraction.clamp(0.0, 1.0) / 2.0)
+        self.bound(failed)
+            .mul_f64(0.5 + fraction.clamp(0.0, 1.0) / 2.0)
     }
 }
 
@@ -41,7 +46,10 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_bound() {
-        let schedule = Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60) };
+        let schedule = Backoff {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        };
         assert_eq!(schedule.bound(1), Duration::from_secs(1));
         assert_eq!(schedule.bound(3), Duration::from_secs(4));
         assert_eq!(schedule.bound(40), Duration::from_secs(60));

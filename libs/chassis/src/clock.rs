@@ -72,7 +72,9 @@ impl Clock {
 
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.unix_ms())))
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(
+            self.unix_ms(),
+        )))
     }
 }
 
@@ -94,7 +96,10 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the door through which time comes in")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the door through which time comes in"
+)]
 fn system_ms() -> u64 {
     to_unix_ms(SystemTime::now())
 }

@@ -80,10 +80,16 @@ where
 {
     let all = given(component, sources)?;
     let frame = Figment::from(Serialized::defaults(FrameSettings::default()))
-        .merge(Part { of: &all, frame: true })
+        .merge(Part {
+            of: &all,
+            frame: true,
+        })
         .extract()?;
     let own = Figment::from(Serialized::defaults(C::default()))
-        .merge(Part { of: &all, frame: false })
+        .merge(Part {
+            of: &all,
+            frame: false,
+        })
         .extract()?;
     Ok((frame, own))
 }
@@ -109,8 +115,9 @@ fn given(component: &str, sources: &Sources) -> Result<Figment, ConfigError> {
     let prefix = format!("ZEN_{}__", component.to_uppercase().replace('-', "_"));
     all = all.merge(Env::prefixed(&prefix).split("__"));
     for assignment in &sources.set {
-        let (key, value) =
-            assignment.split_once('=').ok_or_else(|| ConfigError::Set(assignment.clone()))?;
+        let (key, value) = assignment
+            .split_once('=')
+            .ok_or_else(|| ConfigError::Set(assignment.clone()))?;
         let value: figment::value::Value = serde_saphyr::from_str(value)
             .unwrap_or_else(|_| figment::value::Value::from(value.to_owned()));
         all = all.merge(Flag(key.trim().to_owned(), value));
@@ -186,7 +193,13 @@ mod tests {
         let file = folder.path().join("c.yaml");
         std::fs::write(&file, text).unwrap();
         let set = set.iter().map(ToString::to_string).collect();
-        load("sample", &Sources { file: Some(file), set })
+        load(
+            "sample",
+            &Sources {
+                file: Some(file),
+                set,
+            },
+        )
     }
 
     #[test]
@@ -196,7 +209,13 @@ mod tests {
             &["size=4", "admin.listen=127.0.0.1:0", "name=b c"],
         )
         .unwrap();
-        assert_eq!(own, Sample { size: 4, name: "b c".to_owned() });
+        assert_eq!(
+            own,
+            Sample {
+                size: 4,
+                name: "b c".to_owned()
+            }
+        );
         assert_eq!(frame.log.level, "debug");
         assert_eq!(frame.admin.listen.unwrap().to_string(), "127.0.0.1:0");
     }
@@ -211,7 +230,10 @@ mod tests {
 
     #[test]
     fn a_named_file_must_exist() {
-        let sources = Sources { file: Some("/nonexistent/zen.yaml".into()), set: vec![] };
+        let sources = Sources {
+            file: Some("/nonexistent/zen.yaml".into()),
+            set: vec![],
+        };
         assert!(load::<Sample>("sample", &sources).is_err());
     }
 }

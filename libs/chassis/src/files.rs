@@ -48,8 +48,10 @@ pub fn write_durable(path: &Path, content: &[u8], mode: u32) -> Result<(), FileE
         .mode(mode)
         .open(&temporary)
         .map_err(FileError::new("create", &temporary))?;
-    file.write_all(content).map_err(FileError::new("write", &temporary))?;
-    file.sync_all().map_err(FileError::new("sync", &temporary))?;
+    file.write_all(content)
+        .map_err(FileError::new("write", &temporary))?;
+    file.sync_all()
+        .map_err(FileError::new("sync", &temporary))?;
     fs::rename(&temporary, path).map_err(FileError::new("replace", path))?;
     sync_folder(folder)
 }
@@ -107,7 +109,11 @@ pub fn make_private_folder(path: &Path) -> Result<(), FileError> {
 }
 
 fn sync_folder(folder: &Path) -> Result<(), FileError> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     File::open(folder)
         .and_then(|opened| opened.sync_all())
         .map_err(FileError::new("sync folder", folder))
@@ -125,7 +131,10 @@ mod tests {
         write_durable(&path, b"old", 0o600).unwrap();
         write_durable(&path, b"new", 0o600).unwrap();
         assert_eq!(read_capped(&path, 10).unwrap(), b"new");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -135,6 +144,10 @@ mod tests {
         let path = folder.path().join("long");
         write_durable(&path, &[0; 11], 0o644).unwrap();
         assert!(read_capped(&path, 10).is_err());
-        assert!(read_if_there(&folder.path().join("none"), 10).unwrap().is_none());
+        assert!(
+            read_if_there(&folder.path().join("none"), 10)
+                .unwrap()
+                .is_none()
+        );
     }
 }

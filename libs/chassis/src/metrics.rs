@@ -32,8 +32,10 @@ impl Registries {
     /// # Errors
     /// When a label is no valid Prometheus label.
     pub fn meter(&self, labels: &[(&str, &str)]) -> Result<Meter, MetricsError> {
-        let labels: HashMap<_, _> =
-            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let labels: HashMap<_, _> = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let registry = Registry::new_custom(None, (!labels.is_empty()).then_some(labels))
             .map_err(|e| MetricsError(Box::new(e)))?;
         let exporter = opentelemetry_prometheus::exporter()
@@ -61,14 +63,19 @@ impl Registries {
         let mut families: Vec<MetricFamily> = Vec::new();
         for (registry, _) in self.0.lock().iter() {
             for mut family in registry.gather() {
-                match families.iter_mut().find(|known| known.name() == family.name()) {
+                match families
+                    .iter_mut()
+                    .find(|known| known.name() == family.name())
+                {
                     Some(known) => known.mut_metric().append(&mut family.take_metric()),
                     None => families.push(family),
                 }
             }
         }
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        TextEncoder::new().encode_to_string(&families).map_err(|e| MetricsError(Box::new(e)))
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .map_err(|e| MetricsError(Box::new(e)))
     }
 }
 
@@ -84,7 +91,14 @@ mod tests {
             meter.u64_counter("zen_test_things").build().add(3, &[]);
         }
         let text = registries.scrape().unwrap();
-        assert_eq!(text.matches("# TYPE zen_test_things_total counter").count(), 1, "{text}");
-        assert!(text.contains("zen_test_things_total{plane=\"b\"} 3"), "{text}");
+        assert_eq!(
+            text.matches("# TYPE zen_test_things_total counter").count(),
+            1,
+            "{text}"
+        );
+        assert!(
+            text.contains("zen_test_things_total{plane=\"b\"} 3"),
+            "{text}"
+        );
     }
 }

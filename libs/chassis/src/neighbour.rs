@@ -44,7 +44,10 @@ pub struct NeighbourSettings {
 
 impl Default for NeighbourSettings {
     fn default() -> Self {
-        Self { address: Address::Unix("/run/zen/agent.sock".into()), instance: "0".to_owned() }
+        Self {
+            address: Address::Unix("/run/zen/agent.sock".into()),
+            instance: "0".to_owned(),
+        }
     }
 }
 
@@ -114,7 +117,9 @@ impl Neighbour {
         if let Some(slice) = &kept {
             trust_slice(&identity, slice);
         }
-        let configured = stage.ready.condition("configuration", "no configuration received yet");
+        let configured = stage
+            .ready
+            .condition("configuration", "no configuration received yet");
         if kept.is_some() {
             configured.ready();
         }
@@ -133,7 +138,15 @@ impl Neighbour {
             slice_file,
             stage: stage.clone(),
         };
-        Ok(Self { slice, identity, questions, tasks, slice_in, questions_in, configured })
+        Ok(Self {
+            slice,
+            identity,
+            questions,
+            tasks,
+            slice_in,
+            questions_in,
+            configured,
+        })
     }
 
     /// The configuration as it is now.
@@ -145,13 +158,31 @@ impl Neighbour {
     /// Starts the streams. `fill` adds to a status what only the component knows: address, queue,
     /// counters; the rest is filled in here.
     pub fn start(self, fill: impl Fn(&mut ComponentStatus) + Send + Sync + 'static) -> Started {
-        let Self { slice, identity, questions, tasks, slice_in, questions_in, configured } = self;
+        let Self {
+            slice,
+            identity,
+            questions,
+            tasks,
+            slice_in,
+            questions_in,
+            configured,
+        } = self;
         let spawn = tasks.stage.tasks.clone();
-        spawn.spawn("agent watch", tasks.clone().keep_watching(slice_in, configured));
+        spawn.spawn(
+            "agent watch",
+            tasks.clone().keep_watching(slice_in, configured),
+        );
         spawn.spawn("agent certify", tasks.clone().keep_certified());
-        spawn.spawn("agent report", tasks.clone().keep_reporting(slice.clone(), fill));
+        spawn.spawn(
+            "agent report",
+            tasks.clone().keep_reporting(slice.clone(), fill),
+        );
         spawn.spawn("agent ask", tasks.keep_answering(questions_in));
-        Started { slice, identity, questions }
+        Started {
+            slice,
+            identity,
+            questions,
+        }
     }
 }
 
@@ -182,7 +213,9 @@ fn trust<'a>(
     roots_pem: &str,
     revoked: impl Iterator<Item = &'a String>,
 ) -> anyhow::Result<Trust> {
-    let revoked = revoked.map(|id| id.parse()).collect::<Result<Vec<_>, _>>()?;
+    let revoked = revoked
+        .map(|id| id.parse())
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Trust::new(domain.parse()?, roots_pem, revoked)?)
 }
 
@@ -229,7 +262,8 @@ impl Link {
         slices: watch::Sender<Option<Arc<Slice>>>,
         configured: Condition,
     ) -> anyhow::Result<()> {
-        self.again("watch", || self.watch(&slices, &configured)).await
+        self.again("watch", || self.watch(&slices, &configured))
+            .await
     }
 
     async fn watch(
@@ -244,7 +278,10 @@ impl Link {
             tokio::task::spawn_blocking(move || files::write_durable(&file, &bytes, 0o600))
                 .await??;
             trust_slice(&self.identity, &slice);
-            let revision = slice.snapshot.as_ref().map_or(0, |snapshot| snapshot.revision);
+            let revision = slice
+                .snapshot
+                .as_ref()
+                .map_or(0, |snapshot| snapshot.revision);
             slices.send_replace(Some(Arc::new(slice)));
             configured.ready();
             tracing::info!(revision, "configuration applied");
@@ -265,8 +302,11 @@ impl Link {
             csr: key.csr(self.component.as_str())?.into(),
         };
         let answer = self.client.clone().certify(request).await?.into_inner();
-        let trust =
-            trust(&answer.trust_domain, &answer.trust_bundle_pem, answer.revoked_plane_ids.iter())?;
+        let trust = trust(
+            &answer.trust_domain,
+            &answer.trust_bundle_pem,
+            answer.revoked_plane_ids.iter(),
+        )?;
         self.identity.set_trust(trust);
         let chain = answer.chain.iter().map(|der| der.to_vec().into()).collect();
         self.identity.set_leaf(chain, &key)?;
@@ -299,7 +339,9 @@ impl Link {
             let mut ready = self.stage.ready.changes();
             let mut slice = slice.clone();
             loop {
-                let report = ReportRequest { status: Some(self.status(&slice, fill)) };
+                let report = ReportRequest {
+                    status: Some(self.status(&slice, fill)),
+                };
                 if reports.send(report).await.is_err() {
                     return anyhow::Ok(());
                 }
@@ -333,7 +375,10 @@ impl Link {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: self.boot_id.clone(),
             ready: pending.is_empty(),
-            pending: pending.into_iter().map(|(name, why)| format!("{name}: {why}")).collect(),
+            pending: pending
+                .into_iter()
+                .map(|(name, why)| format!("{name}: {why}"))
+                .collect(),
             applied_revision,
             certificate_not_after_ms: self
                 .identity
@@ -351,10 +396,16 @@ impl Link {
 
     async fn answer(&self, questions: &mpsc::Sender<Question>) -> anyhow::Result<()> {
         let (answers, queue) = mpsc::channel(QUESTIONS);
-        let hello = AskRequest { message: Some(ask_request::Message::Hello(self.hello())) };
+        let hello = AskRequest {
+            message: Some(ask_request::Message::Hello(self.hello())),
+        };
         answers.send(hello).await?;
-        let mut asked =
-            self.client.clone().ask(ReceiverStream::new(queue)).await?.into_inner();
+        let mut asked = self
+            .client
+            .clone()
+            .ask(ReceiverStream::new(queue))
+            .await?
+            .into_inner();
         let mut under_way = futures::stream::FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -382,8 +433,13 @@ async fn put(query: Query, questions: &mpsc::Sender<Question>) -> Answer {
         })
     };
     let answer = match questions.try_send(Question { query, reply }) {
-        Ok(()) => answer.await.unwrap_or_else(|_| failed("the component gave no answer")),
+        Ok(()) => answer
+            .await
+            .unwrap_or_else(|_| failed("the component gave no answer")),
         Err(_) => failed("the component has too many questions waiting"),
     };
-    Answer { query_id, answer: Some(answer) }
+    Answer {
+        query_id,
+        answer: Some(answer),
+    }
 }

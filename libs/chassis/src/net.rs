@@ -95,7 +95,11 @@ pub async fn bind_tcp(
     setting: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), BindError> {
-    let refuse = |source| BindError { setting, address: address.to_string(), source };
+    let refuse = |source| BindError {
+        setting,
+        address: address.to_string(),
+        source,
+    };
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let bound = listener.local_addr().map_err(refuse)?;
     Ok((listener, bound))
@@ -107,7 +111,11 @@ pub async fn bind_tcp(
 /// # Errors
 /// Names the setting and the path.
 pub fn bind_unix(setting: &'static str, path: &Path) -> Result<UnixListener, BindError> {
-    let refuse = |source| BindError { setting, address: path.display().to_string(), source };
+    let refuse = |source| BindError {
+        setting,
+        address: path.display().to_string(),
+        source,
+    };
     if path.as_os_str().len() > UNIX_PATH {
         let text = format!("the path is longer than {UNIX_PATH} bytes");
         return Err(refuse(io::Error::new(io::ErrorKind::InvalidFilename, text)));

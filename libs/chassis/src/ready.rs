@@ -21,7 +21,10 @@ impl Readiness {
     /// is dropped it no longer counts.
     #[must_use]
     pub fn condition(&self, name: &str, reason: &str) -> Condition {
-        let condition = Condition { name: name.to_owned(), all: self.clone() };
+        let condition = Condition {
+            name: name.to_owned(),
+            all: self.clone(),
+        };
         condition.not_ready(reason);
         condition
     }
@@ -29,7 +32,11 @@ impl Readiness {
     /// What does not hold yet: name and reason, sorted by name.
     #[must_use]
     pub fn pending(&self) -> Vec<(String, String)> {
-        self.0.borrow().iter().map(|(name, reason)| (name.clone(), reason.clone())).collect()
+        self.0
+            .borrow()
+            .iter()
+            .map(|(name, reason)| (name.clone(), reason.clone()))
+            .collect()
     }
 
     /// Whether every condition holds.
@@ -61,7 +68,9 @@ pub struct Condition {
 impl Condition {
     /// It holds.
     pub fn ready(&self) {
-        self.all.0.send_if_modified(|pending| pending.remove(&self.name).is_some());
+        self.all
+            .0
+            .send_if_modified(|pending| pending.remove(&self.name).is_some());
     }
 
     /// It does not hold, for `reason`: one line, a stable code first where there is one.

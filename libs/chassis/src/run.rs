@@ -55,7 +55,11 @@ pub fn main<A: App>() -> ExitCode {
         Err(error) => {
             // Nothing is left to do if the terminal is gone.
             let _printed = error.print();
-            if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+            if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            }
         }
     }
 }
@@ -97,13 +101,21 @@ fn flags<A: App>(arguments: impl Iterator<Item = OsString>) -> Result<Flags, cla
     Ok(Flags {
         sources: Sources {
             file: matches.get_one("config").cloned(),
-            set: matches.get_many("set").unwrap_or_default().cloned().collect(),
+            set: matches
+                .get_many("set")
+                .unwrap_or_default()
+                .cloned()
+                .collect(),
         },
         dump: matches.get_flag("dump-config"),
     })
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "before there is a log")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "before there is a log"
+)]
 fn start<A: App>(flags: &Flags) -> ExitCode {
     let loaded = config::load::<A::Config>(A::COMPONENT, &flags.sources);
     let (frame, own) = match loaded {

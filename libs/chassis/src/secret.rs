@@ -120,8 +120,9 @@ impl SecretStore {
     /// # Errors
     /// See [`SecretError`].
     pub fn read(&self, reference: &str) -> Result<Secret, SecretError> {
-        let parsed: SecretRef =
-            reference.parse().map_err(|e| SecretError::Reference(reference.to_owned(), e))?;
+        let parsed: SecretRef = reference
+            .parse()
+            .map_err(|e| SecretError::Reference(reference.to_owned(), e))?;
         let SecretRef::File(name) = &parsed else {
             return Err(SecretError::NoLock(parsed));
         };
@@ -145,10 +146,21 @@ mod tests {
 
     #[test]
     fn a_reference_never_leaves_its_folder() {
-        for text in ["file:../x", "file:a/b", "file:.x", "file:", "x", "env:HOME", "file:a\0"] {
+        for text in [
+            "file:../x",
+            "file:a/b",
+            "file:.x",
+            "file:",
+            "x",
+            "env:HOME",
+            "file:a\0",
+        ] {
             assert!(text.parse::<SecretRef>().is_err(), "{text:?} was taken");
         }
-        assert_eq!("file:github-1.key".parse(), Ok(SecretRef::File("github-1.key".to_owned())));
+        assert_eq!(
+            "file:github-1.key".parse(),
+            Ok(SecretRef::File("github-1.key".to_owned()))
+        );
     }
 
     #[test]
@@ -158,8 +170,17 @@ mod tests {
         std::fs::write(folder.path().join("none"), "\n").unwrap();
         let store = SecretStore::in_folder(folder.path().to_owned());
         assert_eq!(store.read("file:one").unwrap().expose(), b"value");
-        assert!(matches!(store.read("file:none"), Err(SecretError::Empty(_))));
-        assert!(matches!(store.read("file:absent"), Err(SecretError::Unreadable(..))));
-        assert!(matches!(store.read("lock:one"), Err(SecretError::NoLock(_))));
+        assert!(matches!(
+            store.read("file:none"),
+            Err(SecretError::Empty(_))
+        ));
+        assert!(matches!(
+            store.read("file:absent"),
+            Err(SecretError::Unreadable(..))
+        ));
+        assert!(matches!(
+            store.read("lock:one"),
+            Err(SecretError::NoLock(_))
+        ));
     }
 }

@@ -25,7 +25,11 @@ impl Tasks {
     /// Tasks that stop with `shutdown`.
     #[must_use]
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { tracker: TaskTracker::new(), shutdown, failure: Arc::new(Mutex::new(None)) }
+        Self {
+            tracker: TaskTracker::new(),
+            shutdown,
+            failure: Arc::new(Mutex::new(None)),
+        }
     }
 
     /// Runs a task the component cannot do without: if it ends in an error or a panic, or ends at
@@ -85,7 +89,9 @@ impl Tasks {
     /// The failure that stopped the component, or that tasks were still running.
     pub async fn finish(&self, grace: Duration) -> anyhow::Result<()> {
         self.tracker.close();
-        let in_time = tokio::time::timeout(grace, self.tracker.wait()).await.is_ok();
+        let in_time = tokio::time::timeout(grace, self.tracker.wait())
+            .await
+            .is_ok();
         if let Some(failure) = self.failure.lock().take() {
             return Err(failure);
         }

@@ -25,7 +25,10 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Auto }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
     }
 }
 
@@ -53,7 +56,10 @@ pub struct OtlpSettings {
 
 impl Default for OtlpSettings {
     fn default() -> Self {
-        Self { endpoint: None, sample_ratio: 1.0 }
+        Self {
+            endpoint: None,
+            sample_ratio: 1.0,
+        }
     }
 }
 
@@ -85,7 +91,10 @@ impl LogLevel {
     /// The filter in force.
     #[must_use]
     pub fn get(&self) -> String {
-        let current = self.0.as_ref().and_then(|handle| handle.with_current(ToString::to_string).ok());
+        let current = self
+            .0
+            .as_ref()
+            .and_then(|handle| handle.with_current(ToString::to_string).ok());
         current.unwrap_or_default()
     }
 
@@ -128,11 +137,20 @@ impl Telemetry {
         };
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = if json {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+            lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .boxed()
         } else {
             lines.with_ansi(std::io::stderr().is_terminal()).boxed()
         };
-        let traces = otlp.endpoint.as_deref().map(|to| tracer(component, to, otlp)).transpose()?;
+        let traces = otlp
+            .endpoint
+            .as_deref()
+            .map(|to| tracer(component, to, otlp))
+            .transpose()?;
         let spans = traces.as_ref().map(|provider| {
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("zen"))
@@ -145,7 +163,10 @@ impl Telemetry {
             .with(spans)
             .try_init()
             .map_err(TelemetryError::Twice)?;
-        Ok(Self { level: LogLevel(Some(handle)), traces })
+        Ok(Self {
+            level: LogLevel(Some(handle)),
+            traces,
+        })
     }
 
     /// Sends what is still queued, within 5 s.
@@ -160,7 +181,9 @@ impl Telemetry {
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::builder().parse(filter).map_err(|e| TelemetryError::Filter(filter.to_owned(), e))
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|e| TelemetryError::Filter(filter.to_owned(), e))
 }
 
 fn tracer(
@@ -176,7 +199,11 @@ fn tracer(
     let keep = Sampler::TraceIdRatioBased(settings.sample_ratio.clamp(0.0, 1.0));
     Ok(SdkTracerProvider::builder()
         .with_sampler(Sampler::ParentBased(Box::new(keep)))
-        .with_resource(Resource::builder().with_service_name(format!("zen-{component}")).build())
+        .with_resource(
+            Resource::builder()
+                .with_service_name(format!("zen-{component}"))
+                .build(),
+        )
         .with_batch_exporter(exporter)
         .build())
 }

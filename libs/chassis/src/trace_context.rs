@@ -36,7 +36,9 @@ pub fn outgoing(span: &Span, received: &str) -> String {
     }
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&context, &mut carrier);
-    carrier.remove(TRACEPARENT).unwrap_or_else(|| received.to_owned())
+    carrier
+        .remove(TRACEPARENT)
+        .unwrap_or_else(|| received.to_owned())
 }
 
 fn parse(traceparent: &str) -> Context {
@@ -69,7 +71,10 @@ mod tests {
             continue_from(&span, &received);
             let sent = outgoing(&span, &received);
             assert!(sent.contains(TRACE), "{sent}");
-            assert!(!sent.contains("00f067aa0ba902b7"), "the span has no id of its own: {sent}");
+            assert!(
+                !sent.contains("00f067aa0ba902b7"),
+                "the span has no id of its own: {sent}"
+            );
         });
     }
 

@@ -1,0 +1,80 @@
+//! `zen`: the one command a person runs. `zen up` is the whole product in one process, `zen edge
+//! run` an edge plane without Kubernetes, every other verb speaks to the REST API.
+//!
+//! Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration.
+
+mod api;
+mod args;
+mod context;
+mod edge;
+mod embed;
+mod output;
+mod up;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use zen_chassis::chain::Chain;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do if the terminal is gone.
+            let _printed = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(zen_chassis::run::EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::complain(&format!("cannot start threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(cli));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&Chain(error.as_ref()).to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli {
+        output,
+        connection,
+        command,
+    } = cli;
+    match command {
+        Command::Up(options) => up::up(options, output).await,
+        Command::Edge(args::Edge::Run(options)) => edge::run(options).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "zen", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Plane(verb) => verbs::plane::run(verb, &connection.open()?, output).await,
+        Command::Endpoint(verb) => verbs::endpoint::run(verb, &connection.open()?, output).await,
+        Command::Target(verb) => verbs::target::run(verb, &connection.open()?, output).await,
+        Command::Flow(verb) => verbs::flow::run(verb, &connection.open()?, output).await,
+        Command::Delivery(verb) => {
+            verbs::delivery::run("/v1/deliveries", verb, &connection.open()?, output).await
+        }
+        Command::DeadLetter(verb) => {
+            verbs::delivery::run("/v1/dead-letters", verb, &connection.open()?, output).await
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `zen up`: control plane, a data plane and an enrolled edge plane in one process on loopback.
+//! Nothing is short-cut because it is one process: bundles are issued through the REST API, each
+//! agent redeems its own over TLS, and every event takes the real sockets.
+
+mod demo;
+mod planes;
+mod service;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use zen_chassis::{CancellationToken, Random, files};
+use zen_control_plane::ControlPlane;
+
+use crate::api::Api;
+use crate::args::{Format, Up};
+use crate::context::{PlaneJson, ZenJson};
+use crate::embed::{House, socket_folder};
+use crate::output;
+
+/// Time for everything to come up and be connected.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Addresses that others remember, kept from the first start.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    agents: SocketAddr,
+}
+
+pub(crate) async fn up(options: Up, format: Format) -> anyhow::Result<()> {
+    let state_dir = absolute(&options.state_dir)?;
+    files::make_private_folder(&state_dir)?;
+    let sockets = socket_folder(&state_dir)?;
+    let (mut house, admin) =
+        House::open(&options.log_level, options.otlp.clone(), options.admin).await?;
+    let stop = CancellationToken::new();
+    let outcome = tokio::select! {
+        outcome = live(&options, &state_dir, &sockets, admin, &mut house, &stop, format) => outcome,
+        () = asked_to_stop() => Ok(None),
+    };
+    stop.cancel();
+    let closed = house.close().await;
+    let summary = outcome?;
+    closed?;
+    finish(summary, format)
+}
+
+/// Starts everything, then runs the demo or waits to be stopped. The answer is the summary of
+/// `--once`.
+async fn live(
+    options: &Up,
+    state_dir: &Path,
+    sockets: &Path,
+    admin: SocketAddr,
+    house: &mut House,
+    stop: &CancellationToken,
+    format: Format,
+) -> anyhow::Result<Option<Value>> {
+    let random = Random::system();
+    let (http, agents, api_key_file) = control_plane(options, state_dir, house).await?;
+    let api = Api::new(&format!("http://{http}"), &api_key_file, None)?;
+    let data_id = planes::settle(&api, "data", "data").await?;
+    let data = planes::Data {
+        options,
+        id: &data_id,
+        state_dir,
+        sockets,
+    };
+    let (data_ingest, bridge) = data.start(&api, house).await?;
+    let edge_id = planes::settle(&api, "edge", "edge").await?;
+    let folder = state_dir.join("edge");
+    let edge = Edge {
+        plane: "edge",
+        folder: &folder,
+        sockets,
+        ingest: options.edge_ingest,
+        secrets_dir: folder.join("secrets"),
+        enrolment: Enrolment::Issue {
+            api: &api,
+            id: &edge_id,
+        },
+    };
+    let edge_ingest = edge.start(house).await?;
+    house.ready(PATIENCE).await?;
+    let zen = ZenJson {
+        state_dir: state_dir.to_owned(),
+        http: format!("http://{http}"),
+        agents: agents.to_string(),
+        api_key_file,
+        admin: format!("http://{admin}"),
+        data_plane: PlaneJson {
+            id: data_id,
+            ingest: format!("http://{data_ingest}"),
+            secrets_dir: state_dir.join("data/secrets"),
+        },
+        edge_plane: PlaneJson {
+            id: edge_id,
+            ingest: format!("http://{edge_ingest}"),
+            secrets_dir: state_dir.join("edge/secrets"),
+        },
+        bridge: bridge.to_string(),
+    };
+    for plane in [&zen.data_plane.id, &zen.edge_plane.id] {
+        demo::applied(&api, plane).await?;
+    }
+    let written = serde_json::to_vec_pretty(&zen)?;
+    files::write_durable(&state_dir.join("zen.json"), &written, 0o600)?;
+    say_where(&zen);
+    let shown = match options.demo {
+        true => Some(demo::run(&api, &zen, &random, stop.clone()).await?),
+        false => None,
+    };
+    if options.once {
+        return Ok(Some(json!({ "addresses": zen, "ways": shown })));
+    }
+    if format != Format::Table {
+        output::one(format, &json!({ "addresses": zen, "ways": shown }), |_| {
+            String::new()
+        })?;
+    }
+    output::say("\nRunning; stop with Ctrl-C.");
+    house.failed().await;
+    anyhow::bail!("a component failed; see the log")
+}
+
+async fn control_plane(
+    options: &Up,
+    state_dir: &Path,
+    house: &mut House,
+) -> anyhow::Result<(SocketAddr, SocketAddr, PathBuf)> {
+    let kept_file = state_dir.join("addresses.json");
+    let kept: Option<Kept> = files::read_if_there(&kept_file, 64 * 1024)?
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .with_context(|| format!("{} is damaged", kept_file.display()))?;
+    // Enrolled agents remember where the control plane is: a free port is taken only once.
+    let agents = match kept {
+        Some(kept) if options.agents.port() == 0 => kept.agents,
+        _ => options.agents,
+    };
+    let mut config = zen_control_plane::Config {
+        state_dir: state_dir.join("control-plane"),
+        ..zen_control_plane::Config::default()
+    };
+    config.http.listen = options.http;
+    config.agents.listen = agents;
+    let bound = house
+        .start::<ControlPlane, _>("", config, |app| {
+            (
+                app.http_address(),
+                app.agents_address(),
+                app.api_key_file().to_owned(),
+            )
+        })
+        .await?;
+    let kept = serde_json::to_vec(&Kept { agents: bound.1 })?;
+    files::write_durable(&kept_file, &kept, 0o600)?;
+    Ok(bound)
+}
+
+fn say_where(zen: &ZenJson) {
+    for line in [
+        format!(
+            "REST API         {}/v1   key in {}",
+            zen.http,
+            zen.api_key_file.display()
+        ),
+        format!("public ingester  {}", zen.data_plane.ingest),
+        format!("edge ingester    {}", zen.edge_plane.ingest),
+        format!("admin            {}/readyz  /metrics", zen.admin),
+        format!("state            {}", zen.state_dir.display()),
+        String::new(),
+    ] {
+        output::say(&line);
+    }
+}
+
+/// The end of `--once`: a summary, and a failure unless everything was delivered.
+fn finish(summary: Option<Value>, format: Format) -> anyhow::Result<()> {
+    let Some(mut summary) = summary else {
+        return Ok(());
+    };
+    let count = |key: &str| -> u64 {
+        ["public", "local"]
+            .iter()
+            .filter_map(|way| summary["ways"][way][key].as_u64())
+            .sum()
+    };
+    let (accepted, delivered) = (count("accepted"), count("delivered"));
+    let ok = accepted > 0 && accepted == delivered;
+    summary["ok"] = ok.into();
+    summary["accepted"] = accepted.into();
+    summary["delivered"] = delivered.into();
+    output::one(format, &summary, |_| {
+        format!("{delivered} of {accepted} events delivered")
+    })?;
+    anyhow::ensure!(ok, "not everything was delivered");
+    Ok(())
+}
+
+pub(crate) async fn asked_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} has no absolute path", path.display()))
+}
+
+pub(crate) use planes::{Edge, Enrolment};

@@ -1,0 +1,157 @@
+//! `zen plane …`
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use zen_chassis::files;
+
+use super::{id_of, made};
+use crate::api::Api;
+use crate::args::{Bundle, Format, Kind, Plane};
+use crate::output::{self, Column};
+
+const PLANES: &str = "/v1/planes";
+const COLUMNS: &[Column] = &[
+    ("NAME", "/name"),
+    ("ID", "/id"),
+    ("KIND", "/kind"),
+    ("STATUS", "/status"),
+    ("LAST HEARTBEAT", "/last_heartbeat_at"),
+    ("REVISION", "/applied_revision"),
+];
+
+pub(crate) async fn run(verb: Plane, api: &Api, format: Format) -> anyhow::Result<()> {
+    match verb {
+        Plane::Create {
+            name,
+            kind,
+            data_plane,
+        } => {
+            let kind = match kind {
+                Kind::Edge => "edge",
+                Kind::Data => "data",
+            };
+            let mut body = json!({ "name": name, "kind": kind });
+            if let Some(plane) = data_plane {
+                body["data_plane_id"] = id_of(api, PLANES, &plane).await?.into();
+            }
+            output::one(format, &api.post(PLANES, &body).await?, made("plane"))
+        }
+        Plane::List => output::rows(format, &api.all(PLANES).await?, COLUMNS),
+        Plane::Show { plane } => {
+            let id = id_of(api, PLANES, &plane).await?;
+            output::one(format, &api.get(&format!("{PLANES}/{id}")).await?, page)
+        }
+        Plane::InstallCommand(bundle) | Plane::Regenerate(bundle) => {
+            issue(bundle, api, format).await
+        }
+        Plane::Retire { plane } => {
+            let id = id_of(api, PLANES, &plane).await?;
+            api.delete(&format!("{PLANES}/{id}")).await?;
+            let retired = json!({ "id": id, "name": plane, "status": "retired" });
+            output::one(format, &retired, |_| format!("plane {plane} retired"))
+        }
+    }
+}
+
+/// Issues a bundle and shows the command that redeems it, or writes the two files.
+async fn issue(bundle: Bundle, api: &Api, format: Format) -> anyhow::Result<()> {
+    let id = id_of(api, PLANES, &bundle.plane).await?;
+    let mut body = json!({});
+    if let Some(minutes) = bundle.ttl {
+        body["ttl_seconds"] = (minutes * 60).into();
+    }
+    if let Some(recipient) = bundle.recipient {
+        body["recipient"] = recipient.into();
+    }
+    let issued = api.post(&format!("{PLANES}/{id}/bundles"), &body).await?;
+    if let Some(folder) = bundle.write_to {
+        write_files(&folder, &issued)?;
+        let written = json!({ "bundle_id": issued["bundle_id"], "expires_at": issued["expires_at"],
+            "folder": folder });
+        return output::one(format, &written, |_| {
+            format!(
+                "bundle.age and identity.txt written to {}",
+                folder.display()
+            )
+        });
+    }
+    output::say(&format!(
+        "# valid until {}; earlier unredeemed bundles of this plane are refused now",
+        issued["expires_at"].as_str().unwrap_or_default()
+    ));
+    output::one(format, &issued, |issued| {
+        issued["install_command"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    })
+}
+
+/// Writes bundle and identity where an agent looks for them.
+pub(crate) fn write_files(folder: &Path, issued: &Value) -> anyhow::Result<()> {
+    files::make_private_folder(folder)?;
+    // The bundle goes last: whoever sees it finds the identity beside it.
+    if let Some(identity) = issued["identity"].as_str() {
+        files::write_durable(&folder.join("identity.txt"), identity.as_bytes(), 0o600)?;
+    }
+    let sealed = issued["bundle"]
+        .as_str()
+        .context("the API sent no bundle")?;
+    files::write_durable(&folder.join("bundle.age"), sealed.as_bytes(), 0o600)?;
+    Ok(())
+}
+
+fn page(plane: &Value) -> String {
+    let text = |key: &str| match &plane[key] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let mut lines = vec![
+        format!("{}  {}  {}", text("name"), text("id"), text("kind")),
+        format!(
+            "status     {}  {}",
+            text("status"),
+            plane["status_detail"].as_str().unwrap_or("")
+        ),
+        format!("heartbeat  {}", text("last_heartbeat_at")),
+        format!(
+            "revision   applied {} of {}",
+            text("applied_revision"),
+            text("published_revision")
+        ),
+    ];
+    for part in plane["components"].as_array().into_iter().flatten() {
+        let word = |key: &str| part[key].as_str().unwrap_or("-").to_owned();
+        let state = if part["ready"] == true {
+            "ready"
+        } else {
+            "not ready"
+        };
+        lines.push(format!(
+            "component  {} {}  {}  {state}  queue {}",
+            word("component"),
+            word("instance"),
+            word("version"),
+            part["queue_depth"]
+        ));
+    }
+    for alert in plane["alerts"].as_array().into_iter().flatten() {
+        lines.push(format!("ALERT      {}", event(alert)));
+    }
+    for entry in plane["timeline"].as_array().into_iter().flatten() {
+        lines.push(format!("timeline   {}", event(entry)));
+    }
+    lines.join("\n")
+}
+
+fn event(entry: &Value) -> String {
+    ["at", "kind", "code", "detail", "remote_address"]
+        .iter()
+        .filter_map(|key| entry[key].as_str())
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join("  ")
+}

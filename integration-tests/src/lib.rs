@@ -1,0 +1,15 @@
+//! The whole product over real sockets: built binaries in their own processes, killed and
+//! restarted at will, with a private service at the far end. Shared by tests and benchmarks.
+
+pub mod api;
+pub mod collector;
+pub mod eventually;
+pub mod fake_agent;
+pub mod ports;
+pub mod service;
+pub mod sign;
+pub mod source;
+pub mod tools;
+pub mod unit;
+pub mod wire;
+pub mod world;
