@@ -120,7 +120,7 @@ pub(crate) struct EdgeRun {
     #[arg(long, value_name = "DIR", default_value = "zen-edge")]
     pub(crate) state_dir: PathBuf,
     /// Ingester of this plane.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8083")]
     pub(crate) ingest: SocketAddr,
     /// Files that `file:<name>` references mean; default `<state-dir>/secrets`.
     #[arg(long, value_name = "DIR")]

@@ -3,6 +3,7 @@
 //! agent redeems its own over TLS, and every event takes the real sockets.
 
 mod demo;
+mod kept;
 mod planes;
 mod service;
 
@@ -11,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use zen_chassis::{CancellationToken, Random, files};
@@ -22,15 +22,10 @@ use crate::args::{Format, Up};
 use crate::context::{PlaneJson, ZenJson};
 use crate::embed::{House, socket_folder};
 use crate::output;
+use kept::Kept;
 
 /// Time for everything to come up and be connected.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Addresses that others remember, kept from the first start.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    agents: SocketAddr,
-}
 
 pub(crate) async fn up(options: Up, format: Format) -> anyhow::Result<()> {
     let state_dir = absolute(&options.state_dir)?;
@@ -62,16 +57,19 @@ async fn live(
     format: Format,
 ) -> anyhow::Result<Option<Value>> {
     let random = Random::system();
-    let (http, agents, api_key_file) = control_plane(options, state_dir, house).await?;
+    let asked = Kept { agents: options.agents, bridge: options.bridge };
+    let kept = Kept::settle(state_dir, asked)?;
+    let (http, api_key_file) = control_plane(options.http, kept, state_dir, house).await?;
     let api = Api::new(&format!("http://{http}"), &api_key_file, None)?;
     let data_id = planes::settle(&api, "data", "data").await?;
     let data = planes::Data {
-        options,
+        ingest: options.ingest,
+        bridge: kept.bridge,
         id: &data_id,
         state_dir,
         sockets,
     };
-    let (data_ingest, bridge) = data.start(&api, house).await?;
+    let data_ingest = data.start(&api, house).await?;
     let edge_id = planes::settle(&api, "edge", "edge").await?;
     let folder = state_dir.join("edge");
     let edge = Edge {
@@ -90,7 +88,7 @@ async fn live(
     let zen = ZenJson {
         state_dir: state_dir.to_owned(),
         http: format!("http://{http}"),
-        agents: agents.to_string(),
+        agents: kept.agents.to_string(),
         api_key_file,
         admin: format!("http://{admin}"),
         data_plane: PlaneJson {
@@ -103,7 +101,7 @@ async fn live(
             ingest: format!("http://{edge_ingest}"),
             secrets_dir: state_dir.join("edge/secrets"),
         },
-        bridge: bridge.to_string(),
+        bridge: kept.bridge.to_string(),
     };
     for plane in [&zen.data_plane.id, &zen.edge_plane.id] {
         demo::applied(&api, plane).await?;
@@ -129,38 +127,22 @@ async fn live(
 }
 
 async fn control_plane(
-    options: &Up,
+    http: SocketAddr,
+    kept: Kept,
     state_dir: &Path,
     house: &mut House,
-) -> anyhow::Result<(SocketAddr, SocketAddr, PathBuf)> {
-    let kept_file = state_dir.join("addresses.json");
-    let kept: Option<Kept> = files::read_if_there(&kept_file, 64 * 1024)?
-        .map(|bytes| serde_json::from_slice(&bytes))
-        .transpose()
-        .with_context(|| format!("{} is damaged", kept_file.display()))?;
-    // Enrolled agents remember where the control plane is: a free port is taken only once.
-    let agents = match kept {
-        Some(kept) if options.agents.port() == 0 => kept.agents,
-        _ => options.agents,
-    };
+) -> anyhow::Result<(SocketAddr, PathBuf)> {
     let mut config = zen_control_plane::Config {
         state_dir: state_dir.join("control-plane"),
         ..zen_control_plane::Config::default()
     };
-    config.http.listen = options.http;
-    config.agents.listen = agents;
-    let bound = house
+    config.http.listen = http;
+    config.agents.listen = kept.agents;
+    house
         .start::<ControlPlane, _>("", config, |app| {
-            (
-                app.http_address(),
-                app.agents_address(),
-                app.api_key_file().to_owned(),
-            )
+            (app.http_address(), app.api_key_file().to_owned())
         })
-        .await?;
-    let kept = serde_json::to_vec(&Kept { agents: bound.1 })?;
-    files::write_durable(&kept_file, &kept, 0o600)?;
-    Ok(bound)
+        .await
 }
 
 fn say_where(zen: &ZenJson) {

@@ -13,7 +13,6 @@ use zen_egress::Egress;
 use zen_ingester::Ingester;
 
 use crate::api::Api;
-use crate::args::Up;
 use crate::embed::House;
 use crate::verbs::plane::write_files;
 
@@ -50,19 +49,20 @@ pub(crate) enum Enrolment<'a> {
 
 /// The data plane: agent, bridge, public ingester.
 pub(super) struct Data<'a> {
-    pub(super) options: &'a Up,
+    pub(super) ingest: SocketAddr,
+    pub(super) bridge: SocketAddr,
     pub(super) id: &'a str,
     pub(super) state_dir: &'a Path,
     pub(super) sockets: &'a Path,
 }
 
 impl Data<'_> {
-    /// Starts it; answers with the addresses of ingester and bridge.
+    /// Starts it; answers with the address of its ingester.
     pub(super) async fn start(
         &self,
         api: &Api,
         house: &mut House,
-    ) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    ) -> anyhow::Result<SocketAddr> {
         let folder = self.state_dir.join("data");
         let socket = Address::Unix(self.sockets.join("data-agent.sock"));
         let enrolment = Enrolment::Issue { api, id: self.id };
@@ -73,25 +73,20 @@ impl Data<'_> {
         };
         let bridge = zen_bridge::Config {
             state_dir: folder.join("bridge"),
-            listen: self.options.bridge,
+            listen: self.bridge,
             agent: agent.clone(),
             ..zen_bridge::Config::default()
         };
-        let bridge = house
-            .start::<Bridge, _>("data", bridge, Bridge::address)
-            .await?;
+        house.start::<Bridge, _>("data", bridge, |_| ()).await?;
         let ingester = zen_ingester::Config {
             state_dir: folder.join("ingester"),
-            listen: self.options.ingest,
+            listen: self.ingest,
             secrets_dir: folder.join("secrets"),
             agent,
             egress: None,
             ..zen_ingester::Config::default()
         };
-        let ingest = house
-            .start::<Ingester, _>("data", ingester, Ingester::address)
-            .await?;
-        Ok((ingest, bridge))
+        house.start::<Ingester, _>("data", ingester, Ingester::address).await
     }
 }
 
