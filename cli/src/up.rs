@@ -57,7 +57,10 @@ async fn live(
     format: Format,
 ) -> anyhow::Result<Option<Value>> {
     let random = Random::system();
-    let asked = Kept { agents: options.agents, bridge: options.bridge };
+    let asked = Kept {
+        agents: options.agents,
+        bridge: options.bridge,
+    };
     let kept = Kept::settle(state_dir, asked)?;
     let (http, api_key_file) = control_plane(options.http, kept, state_dir, house).await?;
     let api = Api::new(&format!("http://{http}"), &api_key_file, None)?;

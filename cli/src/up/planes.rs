@@ -58,11 +58,7 @@ pub(super) struct Data<'a> {
 
 impl Data<'_> {
     /// Starts it; answers with the address of its ingester.
-    pub(super) async fn start(
-        &self,
-        api: &Api,
-        house: &mut House,
-    ) -> anyhow::Result<SocketAddr> {
+    pub(super) async fn start(&self, api: &Api, house: &mut House) -> anyhow::Result<SocketAddr> {
         let folder = self.state_dir.join("data");
         let socket = Address::Unix(self.sockets.join("data-agent.sock"));
         let enrolment = Enrolment::Issue { api, id: self.id };
@@ -86,7 +82,9 @@ impl Data<'_> {
             egress: None,
             ..zen_ingester::Config::default()
         };
-        house.start::<Ingester, _>("data", ingester, Ingester::address).await
+        house
+            .start::<Ingester, _>("data", ingester, Ingester::address)
+            .await
     }
 }
 

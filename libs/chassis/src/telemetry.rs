@@ -9,9 +9,10 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// What goes to the log, and how it looks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +69,7 @@ impl Default for OtlpSettings {
 pub enum TelemetryError {
     /// The log filter does not parse.
     #[error("log.level {0:?} is not a level or filter")]
-    Filter(String, #[source] tracing_subscriber::filter::ParseError),
+    Filter(String, #[source] ParseError),
     /// The collector's address is wrong.
     #[error("cannot send traces to {0:?}")]
     Exporter(String, #[source] opentelemetry_otlp::ExporterBuildError),
@@ -79,7 +80,7 @@ pub enum TelemetryError {
 
 /// Changes what is logged while the process runs.
 #[derive(Clone)]
-pub struct LogLevel(Option<reload::Handle<EnvFilter, Registry>>);
+pub struct LogLevel(Option<reload::Handle<Targets, Registry>>);
 
 impl LogLevel {
     /// A handle that changes nothing, for processes that log elsewhere.
@@ -155,7 +156,7 @@ impl Telemetry {
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("zen"))
                 // The exporter's own transport must not trace itself.
-                .with_filter(EnvFilter::new("off,zen=info,zen_ingester=info,zen_egress=info,zen_bridge=info,zen_agent=info,zen_control_plane=info"))
+                .with_filter(Targets::new().with_target("zen", LevelFilter::INFO))
         });
         Registry::default()
             .with(filter)
@@ -180,9 +181,9 @@ impl Telemetry {
     }
 }
 
-fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::builder()
-        .parse(filter)
+fn parse_filter(filter: &str) -> Result<Targets, TelemetryError> {
+    filter
+        .parse()
         .map_err(|e| TelemetryError::Filter(filter.to_owned(), e))
 }
 
