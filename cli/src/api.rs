@@ -164,21 +164,19 @@ impl Api {
     }
 }
 
-/// The detail of a problem, with the fields it names.
+/// What is wrong: field by field where the problem names fields, else its detail.
 fn details(problem: &Value) -> Option<String> {
-    let fields = problem["errors"]
+    let fields: Vec<_> = problem["errors"]
         .as_array()
         .into_iter()
         .flatten()
         .map(|error| {
-            let field = error["field"].as_str().unwrap_or_default();
-            format!("{field}: {}", error["detail"].as_str().unwrap_or_default())
-        });
-    let all: Vec<_> = problem["detail"]
-        .as_str()
-        .map(ToOwned::to_owned)
-        .into_iter()
-        .chain(fields)
+            let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+            format!("{}: {}", text("field"), text("detail"))
+        })
         .collect();
-    (!all.is_empty()).then(|| all.join("; "))
+    if fields.is_empty() {
+        return problem["detail"].as_str().map(ToOwned::to_owned);
+    }
+    Some(fields.join("; "))
 }

@@ -28,7 +28,9 @@ pub(crate) fn rows(format: Format, rows: &[Value], columns: &[Column]) -> anyhow
                         .map(|(_, pointer)| cell(row.pointer(pointer))),
                 );
             }
-            println!("{table}");
+            for line in table.to_string().lines() {
+                println!("{}", line.trim());
+            }
             Ok(())
         }
         Format::Json | Format::Yaml => document(format, &Value::from(rows.to_vec())),

@@ -106,7 +106,7 @@ async fn live(
         },
         bridge: kept.bridge.to_string(),
     };
-    for plane in [&zen.data_plane.id, &zen.edge_plane.id] {
+    for plane in [&zen.data_plane, &zen.edge_plane] {
         demo::applied(&api, plane).await?;
     }
     let written = serde_json::to_vec_pretty(&zen)?;

@@ -18,7 +18,7 @@ use zen_chassis::{CancellationToken, Clock, Random, files};
 
 use super::service::Service;
 use crate::api::Api;
-use crate::context::ZenJson;
+use crate::context::{PlaneJson, ZenJson};
 use crate::output;
 
 const EVENTS_EACH_WAY: u32 = 5;
@@ -71,7 +71,7 @@ pub(crate) async fn run(
             "target_id": target["id"] });
         settle(api, "/v1/flows", &flow).await?;
     }
-    for plane in [&data.id, &edge.id] {
+    for plane in [data, edge] {
         applied(api, plane).await?;
     }
     let ways = [
@@ -188,24 +188,28 @@ async fn settle(api: &Api, path: &str, wanted: &Value) -> anyhow::Result<Value> 
     }
 }
 
-/// Waits until a plane and all its components run what was published last.
-pub(crate) async fn applied(api: &Api, plane: &str) -> anyhow::Result<()> {
+/// Waits until a plane and all its components run what was published last, and the control plane
+/// knows where its ingester is now.
+pub(crate) async fn applied(api: &Api, plane: &PlaneJson) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let seen = api.get(&format!("/v1/planes/{plane}")).await?;
+        let seen = api.get(&format!("/v1/planes/{}", plane.id)).await?;
         let published = &seen["published_revision"];
         let components = seen["components"].as_array().cloned().unwrap_or_default();
         let settled = seen["status"] == "connected"
+            && components.len() >= 3
+            && seen["ingest_url"] == plane.ingest
             && seen["applied_revision"] == *published
             && components
                 .iter()
-                .all(|c| c["applied_revision"] == *published);
+                .all(|component| component["applied_revision"] == *published);
         if settled {
             return Ok(());
         }
         anyhow::ensure!(
             Instant::now() < deadline,
-            "plane {plane} did not settle: {seen}"
+            "plane {} did not settle: {seen}",
+            plane.id
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

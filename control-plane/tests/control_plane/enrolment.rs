@@ -36,7 +36,12 @@ async fn nothing_at_rest_shows_the_root_key_and_the_api_key_is_the_owners_alone(
     running.stop().await;
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let path = entry.unwrap().path();
-        let content = std::fs::read(&path).unwrap();
+        let content = match std::fs::read(&path) {
+            Ok(content) => content,
+            // SQLite takes its -wal and -shm away when its last connection has closed.
+            Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => panic!("{}: {error}", path.display()),
+        };
         let shows = |needle: &[u8]| content.windows(needle.len()).any(|window| window == needle);
         assert!(!shows(b"PRIVATE KEY"), "{}", path.display());
         let is_key_file = path.file_name().unwrap() == "api-key";
