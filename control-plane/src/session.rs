@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use zen_identity::{Peer, SpiffeId, public_key_sha256};
 use zen_proto::component::Component;
+use zen_proto::ids::PlaneId;
 use zen_proto::session::v1::session_service_server::SessionService;
 use zen_proto::session::v1::{AgentMessage, ControlMessage, Retired, control_message};
 
@@ -83,12 +84,23 @@ impl Sessions {
             .await
             .map_err(unavailable)?;
         if !current {
+            // Retiring a plane takes its keys too, maybe since it was looked at above.
+            if self.is_retired(*plane).await? {
+                return Ok(Admission::Retired);
+            }
             tracing::warn!(%plane, address = %peer.address, "session with a key that is not current");
             return Err(Status::permission_denied(
                 "BUNDLE_ALREADY_USED: the plane was enrolled anew with another key",
             ));
         }
         Ok(Admission::Plane(Box::new(found)))
+    }
+
+    async fn is_retired(&self, plane: PlaneId) -> Result<bool, Status> {
+        let found = self.control.store.any_plane(plane).await;
+        Ok(found
+            .map_err(unavailable)?
+            .is_some_and(|plane| plane.is_retired()))
     }
 }
 

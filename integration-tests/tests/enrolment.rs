@@ -473,6 +473,36 @@ async fn a_retired_plane_stops_and_forgets_its_identity() {
 }
 
 #[tokio::test]
+async fn a_plane_retired_while_its_agent_connects_is_told_so() {
+    let seat = Seat::start(&[]).await.unwrap();
+    // Ever later after the redemption: before the session, while it opens, after it.
+    for delay_ms in (0..60).step_by(6) {
+        let name = format!("p{delay_ms}");
+        let plane = seat.plane(&name, "edge").await.unwrap();
+        let folder = seat.dir.path().join(&name);
+        seat.bundle(&plane, &folder.join("agent/enrollment"))
+            .await
+            .unwrap();
+        let mut agent = seat.agent(&folder).unwrap();
+        agent.start().unwrap();
+        eventually("the agent has its identity", PATIENCE, || async {
+            anyhow::ensure!(has_identity(&folder), "not yet");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        // The moment of the retirement is what is varied; no state is waited for.
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        seat.api
+            .delete(&format!("/v1/planes/{plane}"))
+            .await
+            .unwrap();
+        refused(&mut agent, RefusalCode::PlaneRetired).await;
+        agent.kill().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn two_agents_on_one_directory_are_told_apart() {
     let port = ports::reserve().unwrap();
     let dir = tempfile::Builder::new().prefix("zen").tempdir().unwrap();

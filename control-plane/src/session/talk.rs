@@ -157,6 +157,15 @@ impl Talk {
 
     /// Welcome, then whatever the agent has not applied yet.
     async fn greet(&mut self, place: &mut Place) -> Result<(), End> {
+        // Between admission and this place the plane may have been retired, with nobody to tell.
+        match self.control.store.any_plane(self.plane.id).await {
+            Ok(Some(plane)) if !plane.is_retired() => {}
+            Ok(_) => return Err(End::Retired),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "plane could not be looked at");
+                return Err(End::Closed);
+            }
+        }
         self.say_welcome().await?;
         place.revision.mark_unchanged();
         self.say_news().await
