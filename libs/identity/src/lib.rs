@@ -1,7 +1,7 @@
 //! SPIFFE ids, the certificate authority, the one verification rule, live-rotating TLS.
 //!
-//! Who issues: [`RootCa`] and [`PlaneCa`]. Who judges: [`verify`], and nobody else. Who speaks:
-//! [`LiveIdentity`] makes the TLS configurations, [`accept`] and [`channel`] use them.
+//! Who issues: [`RootCa`] and [`PlaneCa`]. Who judges: [`verify()`], and nobody else. Who speaks:
+//! [`LiveIdentity`] makes the TLS configurations, [`accept()`] and [`channel`] use them.
 
 mod accept;
 mod authority;
