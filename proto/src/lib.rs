@@ -14,6 +14,7 @@ pub mod limits;
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::too_many_lines,
+    clippy::large_enum_variant,
     reason = "generated from the protobuf files, which carry the documentation"
 )]
 mod generated {

@@ -47,6 +47,14 @@ pub const LEAF_VALIDITY: Duration = Duration::from_secs(24 * 60 * 60);
 pub const DELIVERY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Rows of one page of a list.
 pub const PAGE: u32 = 500;
+/// Dead letters replayed with one question.
+pub const REPLAY_BATCH: u32 = 500;
+/// Deliveries a second that a replay adds unless asked otherwise.
+pub const REPLAY_RATE: u32 = 50;
+/// The fastest replay.
+pub const REPLAY_RATE_MAX: u32 = 1_000;
+/// Targets that a status lists as not well.
+pub const UNWELL_TARGETS: usize = 200;
 /// Attempts of a delivery unless its flow says otherwise.
 pub const MAX_ATTEMPTS: u32 = 5;
 /// First pause between attempts unless a flow says otherwise.

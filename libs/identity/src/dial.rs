@@ -92,27 +92,33 @@ pub enum DialFailure {
 }
 
 /// A channel to the peer at `host:port`, connected when first used and again after each loss.
+/// Of several addresses with commas between them, the first that can be connected to is taken; the
+/// time to connect is shared among them.
 ///
 /// The configuration judges who answers; the host only says where to dial. A failed call keeps
 /// the reason among its sources: see [`dial_failure`].
 #[must_use]
 pub fn channel(address: &str, config: Arc<ClientConfig>, options: DialOptions) -> Channel {
-    let place = Place::parse(address);
+    let places: Result<Vec<_>, _> = address
+        .split(',')
+        .map(|address| Place::parse(address.trim()))
+        .collect();
     // TLS is the connector's part: a scheme of https would make tonic want to do it.
-    let uri = place
+    let uri = places
         .as_ref()
         .ok()
+        .and_then(|places| places.first())
         .and_then(|place| format!("http://{}", place.authority).parse().ok());
     let endpoint = Endpoint::from(uri.unwrap_or_else(|| Uri::from_static("http://invalid")))
         .http2_keep_alive_interval(options.keepalive)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
-    let place = place.map(Arc::new).map_err(|DialAddress(text)| text);
+    let places = places.map(Arc::new).map_err(|DialAddress(text)| text);
     endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
-        let (place, connector) = (place.clone(), TlsConnector::from(config.clone()));
+        let (places, connector) = (places.clone(), TlsConnector::from(config.clone()));
         async move {
-            let place = place.map_err(DialError::Address)?;
-            connect(&place, &connector, options.connect_timeout)
+            let places = places.map_err(DialError::Address)?;
+            connect_any(&places, &connector, options.connect_timeout)
                 .await
                 .map(TokioIo::new)
         }
@@ -153,6 +159,23 @@ fn bare(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host)
+}
+
+/// Connects to the first place that lets it; the failure told is the last one's.
+async fn connect_any(
+    places: &[Place],
+    connector: &TlsConnector,
+    limit: Duration,
+) -> Result<TlsStream<TcpStream>, DialError> {
+    let share = limit / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
+    let mut failed = DialError::Address(String::new());
+    for place in places {
+        match connect(place, connector, share).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 async fn connect(

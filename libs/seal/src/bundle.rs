@@ -49,7 +49,7 @@ pub struct Bundle {
     pub plane_id: PlaneId,
     /// The plane's kind.
     pub kind: PlaneKind,
-    /// Where agents reach the control plane, `host:port`.
+    /// Where agents reach the control plane, `host:port`; several with commas between them.
     pub control_plane_address: String,
     /// The trust domain of all identities.
     pub trust_domain: String,
@@ -151,10 +151,12 @@ impl Bundle {
                 what: what.to_owned(),
             })
         };
-        let address = self.control_plane_address.rsplit_once(':');
-        if !address.is_some_and(|(host, port)| {
-            !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p != 0)
-        }) {
+        let is_address = |text: &str| {
+            text.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p != 0)
+            })
+        };
+        if !self.control_plane_address.split(',').all(is_address) {
             return wrong("the control plane's address is not host:port");
         }
         if self.trust_domain.is_empty() {

@@ -122,6 +122,23 @@ async fn a_call_reaches_the_server_and_carries_the_callers_id() {
 }
 
 #[tokio::test]
+async fn of_several_addresses_the_one_that_answers_is_taken() {
+    let stage = Stage::new().await;
+    let id = stage.client.id().unwrap().to_string();
+    // A port that was free a moment ago, and one where nobody ever says a word.
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = free.local_addr().unwrap();
+    drop(free);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap();
+    let all = format!("{refused}, {silent},{}", stage.address);
+    let config = stage.client.client_config(Expect::control_plane());
+    assert_eq!(call(&all, config.clone()).await, Ok(id));
+    let none = format!("{refused},{refused}");
+    assert_eq!(call(&none, config).await, Err(DialFailure::Unreachable));
+}
+
+#[tokio::test]
 async fn a_call_without_a_certificate_arrives_as_nobodys() {
     let stage = Stage::new().await;
     let trust = stage.world.trust();
