@@ -11,26 +11,26 @@ use zen_chassis::net::{self, Address};
 use zen_chassis::secret::SecretStore;
 use zen_chassis::{App, Stage, files};
 use zen_proto::component::Component;
-use zen_proto::session::v1::ComponentStatus;
+use zen_proto::session::v1::{ComponentStatus, LinkHealth};
 
 use crate::attempt::Courier;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::dial;
 use crate::guard::Guard;
+use crate::health::Health;
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Summary, Writer};
 use crate::metrics::Metrics;
+use crate::questions::Answers;
+use crate::receive;
 use crate::scheduler::{Lanes, PausedTargets, Shared, Told};
 use crate::secrets::Secrets;
 use crate::targets::{self, Directory};
-use crate::uplink::{Bridges, Uplinks};
-use crate::{questions, receive};
+use crate::uplink::{Bridges, Link, Uplinks};
 
 /// Largest file of public roots.
 const CA_FILE: usize = 8 << 20;
-/// Lines of trouble in one status.
-const STATUS_LINES: usize = 20;
 
 /// zen-egress, bound and not yet running.
 pub struct Egress {
@@ -96,10 +96,16 @@ impl App for Egress {
         let Parts {
             intake,
             lanes,
-            paused,
+            shared,
             bridges,
         } = &parts;
-        show(&stage, intake.ledger.summary(), lanes, paused, bridges);
+        show(
+            &stage,
+            intake.ledger.summary(),
+            lanes,
+            &shared.paused,
+            bridges,
+        );
         let status = fill(&parts);
         let agent = neighbour.start(status);
 
@@ -111,8 +117,11 @@ impl App for Egress {
         tasks.spawn("ledger writer", write(writer, told));
         let following = targets::follow(agent.slice.clone(), directory_in);
         tasks.spawn("configuration", until(&stage, following));
-        let answering = questions::answer(agent.questions, intake.ledger.clone());
-        tasks.spawn("questions", until(&stage, answering));
+        let answers = Answers {
+            shared: shared.clone(),
+            bridges: bridges.clone(),
+        };
+        tasks.spawn("questions", until(&stage, answers.give(agent.questions)));
         lanes.start().await?;
         if config.attach {
             let uplinks = Uplinks {
@@ -141,7 +150,7 @@ impl App for Egress {
 struct Parts {
     intake: Intake,
     lanes: Lanes,
-    paused: Arc<PausedTargets>,
+    shared: Arc<Shared>,
     bridges: Bridges,
 }
 
@@ -176,11 +185,14 @@ impl Parts {
             }),
             public_tls,
             permits,
-            paused: paused.clone(),
+            paused,
+            health: Health::default(),
             rules: config.rules(),
+            instance: config.agent.instance.clone(),
             stage: stage.clone(),
         };
-        let lanes = Lanes::new(Arc::new(shared));
+        let shared = Arc::new(shared);
+        let lanes = Lanes::new(shared.clone());
         let intake = Intake {
             ledger,
             metrics,
@@ -189,7 +201,7 @@ impl Parts {
         Ok(Self {
             intake,
             lanes,
-            paused,
+            shared,
             bridges: Bridges::default(),
         })
     }
@@ -247,24 +259,31 @@ fn metrics(
 fn fill(parts: &Parts) -> impl Fn(&mut ComponentStatus) + Send + Sync + 'static {
     let summary = parts.intake.ledger.summary();
     let counters = parts.intake.counters.clone();
-    let (paused, bridges) = (parts.paused.clone(), parts.bridges.clone());
+    let (shared, bridges) = (parts.shared.clone(), parts.bridges.clone());
     move |status| {
         let held = *summary.borrow();
         status.queue_depth = held.pending;
         status.oldest_pending_ms = held.oldest_accepted_ms;
         status.counters = counters.all();
-        // Told without making this egress unready: other targets and bridges are served.
-        let gone = paused.all().into_iter().map(|(target, pause)| {
-            format!(
-                "target {target}: TARGET_GONE, paused since {} until it is changed",
-                pause.since_ms
-            )
-        });
-        let apart = bridges.all().into_iter().filter_map(|(address, why)| {
-            why.map(|why| format!("bridge {address}: not attached: {why}"))
-        });
-        status.pending.extend(gone.chain(apart).take(STATUS_LINES));
+        // Neither makes this egress unready: other targets and bridges are served.
+        let directory = shared.directory.borrow().clone();
+        let waiting = |target| shared.courier.ledger.waiting(target);
+        status.targets = shared
+            .health
+            .list(&directory, &shared.paused.all(), waiting);
+        status.links = bridges.all().into_iter().filter_map(apart).collect();
     }
+}
+
+/// A bridge that this egress tried to attach to in vain.
+fn apart((address, link): (String, Link)) -> Option<LinkHealth> {
+    let detail = link.apart.filter(|_| !link.untried)?;
+    Some(LinkHealth {
+        to: Component::Bridge.as_str().to_owned(),
+        address,
+        since_ms: link.since_ms,
+        detail,
+    })
 }
 
 fn show(
@@ -297,8 +316,8 @@ fn show(
     });
     stage.views.add("bridges", move || {
         let all = bridges.all().into_iter();
-        let state = |why: Option<String>| why.unwrap_or_else(|| "attached".to_owned());
-        all.map(|(address, why)| (address, json!(state(why))))
+        let state = |link: Link| link.apart.unwrap_or_else(|| "attached".to_owned());
+        all.map(|(address, link)| (address, json!(state(link))))
             .collect()
     });
 }

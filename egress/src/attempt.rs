@@ -5,17 +5,20 @@
 mod headers;
 mod retry_after;
 mod sign;
+mod test_call;
 mod verdict;
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::connect::HttpInfo;
 use prost::Message;
 use tracing::{Instrument, Span};
 use zen_chassis::chain::Chain;
@@ -96,7 +99,7 @@ impl Courier {
         };
         let at_ms = self.clock.unix_ms();
         let circumstances = Circumstances {
-            attempts: number,
+            attempts: number.saturating_sub(job.due.attempts_before),
             now_ms: at_ms,
             expires_at_ms: job.due.expires_at_ms,
             fraction: self.random.fraction(),
@@ -133,9 +136,9 @@ impl Courier {
         let outcome = match self.request(job, &event, number, span) {
             // Not before: a span that was entered takes no other parent.
             Ok((client, request)) => {
-                self.call(job, client, request)
-                    .instrument(span.clone())
-                    .await
+                let limit = job.target.timeout;
+                let called = self.call(client, request, limit);
+                called.instrument(span.clone()).await.outcome
             }
             Err(outcome) => outcome,
         };
@@ -150,14 +153,7 @@ impl Courier {
         number: u32,
         span: &Span,
     ) -> Result<(&'j TargetClient, Request<Full<Bytes>>), Outcome> {
-        let invalid = |why: &String| Outcome::Failed {
-            failure: Failure::TargetInvalid,
-            detail: why.clone(),
-        };
-        let Reach { uri, .. } = job.target.reach.as_ref().map_err(invalid)?;
-        let client = job.client.as_ref().map_err(invalid)?;
-        let delivery_id = &job.due.record.delivery_id;
-        let now_ms = self.clock.unix_ms();
+        let client = job.client.as_ref().map_err(|why| invalid(why))?;
         // The first attempt belongs to the trace of its event; a later one only points to it.
         if number == 1 {
             trace_context::continue_from(span, &event.traceparent);
@@ -165,19 +161,36 @@ impl Courier {
             trace_context::link_to(span, &event.traceparent);
         }
         let traceparent = trace_context::outgoing(span, &event.traceparent);
+        let delivery_id = &job.due.record.delivery_id;
+        let request = self.compose(&job.target, event, delivery_id, number, &traceparent)?;
+        Ok((client, request))
+    }
+
+    /// The request that brings an event to a target: the one way there is, for a delivery and for
+    /// a test.
+    fn compose(
+        &self,
+        target: &Target,
+        event: &Event,
+        delivery_id: &str,
+        number: u32,
+        traceparent: &str,
+    ) -> Result<Request<Full<Bytes>>, Outcome> {
+        let Reach { uri, .. } = target.reach.as_ref().map_err(|why| invalid(why))?;
+        let now_ms = self.clock.unix_ms();
         let added = Added {
             delivery_id,
             event_id: &event.event_id,
             attempt: number,
-            traceparent: &traceparent,
-            signature: self.signature(&job.target, delivery_id, &event.body, now_ms)?,
-            authorization: self.authorization(&job.target, now_ms)?,
+            traceparent,
+            signature: self.signature(target, delivery_id, &event.body, now_ms)?,
+            authorization: self.authorization(target, now_ms)?,
         };
         let mut request = Request::new(Full::new(event.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = headers::compose(event, added);
-        Ok((client, request))
+        Ok(request)
     }
 
     /// The timestamp and signatures of a target that has signing secrets.
@@ -232,16 +245,18 @@ impl Courier {
         Ok(Some(value))
     }
 
-    /// The call itself, within the target's time.
+    /// The call itself, within `limit`.
     async fn call(
         &self,
-        job: &Job,
         client: &TargetClient,
         request: Request<Full<Bytes>>,
-    ) -> Outcome {
+        limit: Duration,
+    ) -> Called {
         let exchange = async {
             let answer = client.request(request).await.map_err(|e| classify(&e))?;
             let status = answer.status().as_u16();
+            let info = answer.extensions().get::<HttpInfo>();
+            let remote = info.map(HttpInfo::remote_addr);
             let now_ms = self.clock.unix_ms();
             let retry_after = answer
                 .headers()
@@ -253,22 +268,38 @@ impl Courier {
                     status,
                     retry_after,
                 },
+                remote,
                 answer.into_body(),
             ))
         };
-        let limit = job.target.timeout;
         let deadline = tokio::time::Instant::now() + limit;
         match tokio::time::timeout_at(deadline, exchange).await {
-            Ok(Ok((outcome, body))) => {
+            Ok(Ok((outcome, remote, body))) => {
                 // What it says beyond its status decides nothing.
                 let _read = tokio::time::timeout_at(deadline, drain(body)).await;
-                outcome
+                Called { outcome, remote }
             }
-            Ok(Err(outcome)) => outcome,
-            Err(_) => Outcome::Failed {
+            Ok(Err(outcome)) => Called::unanswered(outcome),
+            Err(_) => Called::unanswered(Outcome::Failed {
                 failure: Failure::Timeout,
                 detail: format!("no answer within {} ms", limit.as_millis()),
-            },
+            }),
+        }
+    }
+}
+
+/// What came of a call.
+struct Called {
+    outcome: Outcome,
+    /// Who answered.
+    remote: Option<SocketAddr>,
+}
+
+impl Called {
+    const fn unanswered(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            remote: None,
         }
     }
 }
@@ -284,6 +315,13 @@ async fn drain(mut body: hyper::body::Incoming) {
     }
 }
 
+fn invalid(why: &str) -> Outcome {
+    Outcome::Failed {
+        failure: Failure::TargetInvalid,
+        detail: why.to_owned(),
+    }
+}
+
 fn failed(failure: Failure, error: &(dyn Error + 'static)) -> Outcome {
     Outcome::Failed {
         failure,
@@ -296,12 +334,7 @@ fn classify(error: &hyper_util::client::legacy::Error) -> Outcome {
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(cause) = next {
         if let Some(dial) = cause.downcast_ref::<DialError>() {
-            let failure = match dial {
-                DialError::Refused(_) => Failure::AddressRefused,
-                DialError::NoHost => Failure::TargetInvalid,
-                DialError::Resolve(_) | DialError::Connect(_) => Failure::Unreachable,
-            };
-            return failed(failure, dial);
+            return failed(undialled(dial), dial);
         }
         next = cause.source();
     }
@@ -312,6 +345,24 @@ fn classify(error: &hyper_util::client::legacy::Error) -> Outcome {
         Failure::ConnectionLost
     };
     failed(failure, error)
+}
+
+/// The stable code of a connection that did not come about.
+pub(crate) fn code_of(error: &(dyn Error + Send + Sync + 'static)) -> &'static str {
+    let failure = error
+        .downcast_ref::<DialError>()
+        .map_or(Failure::Tls, undialled);
+    let detail = String::new();
+    verdict::judge(&Outcome::Failed { failure, detail }).code()
+}
+
+/// Why there is no connection, as a failure of the attempt.
+const fn undialled(error: &DialError) -> Failure {
+    match error {
+        DialError::Refused(_) => Failure::AddressRefused,
+        DialError::NoHost => Failure::TargetInvalid,
+        DialError::Resolve(_) | DialError::Connect(_) => Failure::Unreachable,
+    }
 }
 
 fn tell(span: &Span, attempt: &Attempt, fate: &Fate) {

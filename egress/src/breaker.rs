@@ -82,8 +82,13 @@ impl Breaker {
     }
 
     /// Whether the target is being left alone.
-    pub(crate) fn is_open(&self) -> bool {
-        self.state != State::Closed
+    pub(crate) const fn is_open(&self) -> bool {
+        !matches!(self.state, State::Closed)
+    }
+
+    /// Whether its one probe is under way.
+    pub(crate) const fn is_probing(&self) -> bool {
+        matches!(self.state, State::Probing)
     }
 
     fn open(&mut self, now_ms: u64) {

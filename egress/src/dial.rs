@@ -104,6 +104,19 @@ pub(crate) fn client(connector: Connector, tls: Arc<ClientConfig>, idle: usize) 
         .build(HttpsConnector::from((connector, tls)))
 }
 
+/// Connects once, as a delivery would, TLS handshake included, and hangs up.
+///
+/// # Errors
+/// A [`DialError`], or what TLS says.
+pub(crate) async fn once(
+    connector: Connector,
+    tls: Arc<ClientConfig>,
+    uri: Uri,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut connector = HttpsConnector::from((connector, tls));
+    tower::Service::call(&mut connector, uri).await.map(drop)
+}
+
 /// Connects to what the guard lets pass, and to nothing else.
 #[derive(Clone)]
 pub(crate) struct Connector {

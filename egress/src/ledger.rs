@@ -12,7 +12,9 @@ mod bodies;
 mod due;
 mod list;
 mod record;
+mod replay;
 mod tables;
+mod waiting;
 mod writer;
 
 use std::collections::HashMap;
@@ -25,15 +27,18 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use tokio::sync::{mpsc, oneshot, watch};
 use zen_chassis::{Clock, files};
 use zen_journal::{AppendError, Journal, OpenError, ReadError};
-use zen_proto::ids::TargetId;
-use zen_proto::query::v1::DeliveryPage;
+use zen_proto::ids::{DeliveryId, TargetId};
+use zen_proto::query::v1::{DeliveryPage, DeliveryRecord};
 
 use bodies::Bodies;
 use tables::PAUSED;
+use waiting::Waiting;
 
 pub(crate) use due::{Due, DueQuery, Mode, Picked};
 pub(crate) use list::ListQuery;
 pub(crate) use record::{Fate, Incoming, Settlement};
+pub(crate) use replay::{DeadQuery, Selected};
+use writer::Parts;
 pub(crate) use writer::{Watcher, Writer};
 
 /// Commands that may wait for the writer; senders wait beyond.
@@ -162,6 +167,14 @@ pub(crate) struct Pause {
     pub(crate) since_ms: u64,
 }
 
+/// A dead letter that shall wait again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Revival {
+    pub(crate) sequence: u64,
+    /// When its next attempt is due, Unix milliseconds.
+    pub(crate) due_ms: u64,
+}
+
 /// What the writer is asked.
 enum Command {
     Accept {
@@ -171,6 +184,10 @@ enum Command {
     Settle {
         settlement: Box<Settlement>,
         done: oneshot::Sender<()>,
+    },
+    Replay {
+        revivals: Vec<Revival>,
+        done: oneshot::Sender<usize>,
     },
     Resume {
         target: TargetId,
@@ -185,6 +202,7 @@ pub(crate) struct Ledger {
     database: Arc<Database>,
     journal: Journal,
     bodies: Arc<Bodies>,
+    waiting: Arc<Waiting>,
     summary: watch::Receiver<Summary>,
     max_pending: u64,
     max_pending_bytes: u64,
@@ -220,7 +238,9 @@ impl Ledger {
         let (commands, queue) = mpsc::channel(QUEUE);
         let (summary_in, summary) = watch::channel(Summary::default());
         let bodies = Arc::new(Bodies::new(options.fresh_bytes));
+        let waiting = Arc::new(Waiting::default());
         let ledger = Self {
+            waiting: waiting.clone(),
             commands,
             database: database.clone(),
             journal: journal.clone(),
@@ -230,7 +250,13 @@ impl Ledger {
             max_pending_bytes: options.max_pending_bytes,
         };
         let writer = blocking(move || {
-            Writer::new(database, journal, bodies, queue, summary_in, options, clock)
+            let parts = Parts {
+                database,
+                journal,
+                bodies,
+                waiting,
+            };
+            Writer::new(parts, queue, summary_in, options, clock)
         })
         .await?;
         Ok((ledger, writer))
@@ -273,6 +299,53 @@ impl Ledger {
         })
         .await?;
         answer.await.map_err(|_| LedgerError::Closed)
+    }
+
+    /// The dead letters that a replay selects.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub(crate) async fn dead(&self, query: DeadQuery) -> Result<Selected, LedgerError> {
+        let database = self.database.clone();
+        blocking(move || replay::select(&database, &query)).await
+    }
+
+    /// Lets dead letters wait again, all in one transaction; returns when that is durable, with
+    /// the number of those that still were dead letters.
+    ///
+    /// # Errors
+    /// When the ledger is closed.
+    pub(crate) async fn replay(&self, revivals: Vec<Revival>) -> Result<usize, LedgerError> {
+        if revivals.is_empty() {
+            return Ok(0);
+        }
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Replay { revivals, done }).await?;
+        answer.await.map_err(|_| LedgerError::Closed)
+    }
+
+    /// How many more deliveries may wait before accepting does.
+    pub(crate) fn room(&self) -> u64 {
+        self.max_pending
+            .saturating_sub(self.summary.borrow().pending)
+    }
+
+    /// How many deliveries wait for the target.
+    pub(crate) fn waiting(&self, target: TargetId) -> u64 {
+        self.waiting.of(target)
+    }
+
+    /// One delivery of the tenant (empty means any), with its whole history.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub(crate) async fn find(
+        &self,
+        id: DeliveryId,
+        tenant_id: String,
+    ) -> Result<Option<DeliveryRecord>, LedgerError> {
+        let database = self.database.clone();
+        blocking(move || replay::find(&database, id, &tenant_id)).await
     }
 
     /// Forgets that a target is paused.

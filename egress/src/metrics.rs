@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     dead_lettered: Counter<u64>,
     dead_codes: Vec<(&'static str, [KeyValue; 1])>,
     dropped: Counter<u64>,
+    replayed: Counter<u64>,
     attempts: Counter<u64>,
     succeeded: [KeyValue; 1],
     failed: [KeyValue; 1],
@@ -84,6 +85,10 @@ impl Metrics {
                 "zen_egress_dead_letters_dropped",
                 "Dead letters dropped before their time to keep the bound on their bytes",
             ),
+            replayed: counter(
+                "zen_egress_dead_letters_replayed",
+                "Dead letters that were let wait again",
+            ),
             attempts: counter("zen_egress_attempts", "Attempts made, by outcome"),
             succeeded: [KeyValue::new("outcome", "delivered")],
             failed: [KeyValue::new("outcome", "failed")],
@@ -108,6 +113,11 @@ impl Metrics {
     /// Deliveries were refused for good.
     pub(crate) fn refused(&self, deliveries: usize) {
         self.refused.add(deliveries as u64, &[]);
+    }
+
+    /// Dead letters wait again.
+    pub(crate) fn replayed(&self, dead_letters: u64) {
+        self.replayed.add(dead_letters, &[]);
     }
 
     /// An attempt was made.

@@ -18,10 +18,13 @@ use zen_proto::ids::TargetId;
 use crate::attempt::Courier;
 use crate::counters::Counters;
 use crate::guard::Guard;
+use crate::health::Health;
 use crate::ledger::{LedgerError, Pause, Watcher};
 use crate::metrics::Metrics;
 use crate::targets::Directory;
 use lane::Lane;
+
+pub(crate) use connections::{make_client, targets_tls};
 
 /// What lanes go by.
 #[derive(Clone, Debug)]
@@ -45,7 +48,10 @@ pub(crate) struct Shared {
     /// Bounds attempts under way over all targets.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) paused: Arc<PausedTargets>,
+    pub(crate) health: Health,
     pub(crate) rules: Rules,
+    /// Names this replica.
+    pub(crate) instance: String,
     pub(crate) stage: Stage,
 }
 

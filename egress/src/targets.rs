@@ -22,6 +22,7 @@ use crate::attempt::RetryRule;
 pub(crate) struct Target {
     pub(crate) id: TargetId,
     pub(crate) tenant_id: String,
+    pub(crate) name: String,
     /// What is needed to call it, or why it cannot be called.
     pub(crate) reach: Result<Reach, String>,
     /// Time for one attempt.
@@ -88,6 +89,14 @@ impl Directory {
         self.targets.get(&id)
     }
 
+    /// The targets of one tenant, or of all if it is empty, in the order of their ids.
+    pub(crate) fn targets_of(&self, tenant_id: &str) -> Vec<&Arc<Target>> {
+        let is_of = |target: &&Arc<Target>| tenant_id.is_empty() || target.tenant_id == tenant_id;
+        let mut targets: Vec<_> = self.targets.values().filter(is_of).collect();
+        targets.sort_unstable_by_key(|target| target.id);
+        targets
+    }
+
     pub(crate) fn flow(&self, id: FlowId) -> Option<&Arc<Flow>> {
         self.flows.get(&id)
     }
@@ -98,6 +107,7 @@ impl Target {
         Ok(Self {
             id: target.id.parse()?,
             tenant_id: target.tenant_id.clone(),
+            name: target.name.clone(),
             reach: Reach::new(target),
             timeout: match target.timeout_ms {
                 0 => limits::ATTEMPT_TIMEOUT,

@@ -40,24 +40,47 @@ pub(crate) struct BridgeKey {
     spiffe_id: String,
 }
 
-/// How each bridge of the slice is doing; nothing means attached. Cheap to clone.
+/// How the way to one bridge is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Why this egress is not attached; nothing means that it is.
+    pub(crate) apart: Option<String>,
+    /// Since when, Unix milliseconds.
+    pub(crate) since_ms: u64,
+    /// There was no attempt yet that came to an end.
+    pub(crate) untried: bool,
+}
+
+/// How each bridge of the slice is doing. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Bridges(Arc<Mutex<BTreeMap<BridgeKey, Option<String>>>>);
+pub(crate) struct Bridges(Arc<Mutex<BTreeMap<BridgeKey, Link>>>);
 
 impl Bridges {
-    /// Address and, if it is not attached, why.
-    pub(crate) fn all(&self) -> Vec<(String, Option<String>)> {
+    /// Address and state of each.
+    pub(crate) fn all(&self) -> Vec<(String, Link)> {
         self.0
             .lock()
             .iter()
-            .map(|(key, why)| (key.address.clone(), why.clone()))
+            .map(|(key, link)| (key.address.clone(), link.clone()))
             .collect()
     }
 
-    fn set(&self, bridge: &BridgeKey, why_not: Option<String>) {
+    fn begin(&self, bridge: BridgeKey, now_ms: u64) {
+        let link = Link {
+            apart: Some("not attached yet".to_owned()),
+            since_ms: now_ms,
+            untried: true,
+        };
+        self.0.lock().insert(bridge, link);
+    }
+
+    fn set(&self, bridge: &BridgeKey, apart: Option<String>, now_ms: u64) {
         // A bridge that left the slice meanwhile is not brought back.
-        if let Some(state) = self.0.lock().get_mut(bridge) {
-            *state = why_not;
+        if let Some(link) = self.0.lock().get_mut(bridge) {
+            if link.apart.is_some() != apart.is_some() {
+                link.since_ms = now_ms;
+            }
+            (link.apart, link.untried) = (apart, false);
         }
     }
 }
@@ -99,8 +122,8 @@ impl Uplinks {
             });
             for bridge in wanted {
                 attached.entry(bridge.clone()).or_insert_with(|| {
-                    let starting = Some("not attached yet".to_owned());
-                    self.bridges.0.lock().insert(bridge.clone(), starting);
+                    let now_ms = self.stage.clock.unix_ms();
+                    self.bridges.begin(bridge.clone(), now_ms);
                     tasks.spawn(self.clone().keep_attached(bridge))
                 });
             }
@@ -129,7 +152,8 @@ impl Uplinks {
             if failed == 1 || failed % 20 == 0 {
                 tracing::warn!(bridge = bridge.address, why, "not attached");
             }
-            self.bridges.set(&bridge, Some(why));
+            let now_ms = self.stage.clock.unix_ms();
+            self.bridges.set(&bridge, Some(why), now_ms);
             tokio::time::sleep(Backoff::FAR.pause(failed, self.stage.random.fraction())).await;
         }
     }
@@ -149,7 +173,7 @@ impl Uplinks {
                 message = down.message() => match message?.and_then(|message| message.message) {
                     Some(attach_response::Message::Welcome(hello)) => {
                         *welcome = true;
-                        self.bridges.set(bridge, None);
+                        self.bridges.set(bridge, None, self.stage.clock.unix_ms());
                         let backlog = hello.backlog;
                         tracing::info!(bridge = bridge.address, backlog, "attached");
                     }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
-use zen_chassis::neighbour::Neighbour;
+use zen_chassis::neighbour::{Neighbour, Question};
 use zen_chassis::net::{self, Address, local_channel};
 use zen_chassis::secret::SecretStore;
 use zen_chassis::{App, CancellationToken, Stage};
@@ -27,6 +27,7 @@ use crate::dispatch::{RoadContext, ToBridge, ToEgress, travel};
 use crate::intake::{Bounds, Door, Intake, LiveCertificate, is_traced};
 use crate::metrics::Metrics;
 use crate::plan::Road;
+use crate::questions::Answers;
 use crate::status::{Progress, oldest};
 use crate::store::{Keeper, Store};
 
@@ -126,6 +127,9 @@ impl App for Ingester {
     async fn run(self, stage: Stage) -> anyhow::Result<()> {
         let public_url = self.public_url();
         let progress = [self.roads[0].0.clone(), self.roads[1].0.clone()];
+        let asked_progress = progress.clone();
+        let asked_egress = self.egress.0.clone().zip(self.config.egress.as_ref());
+        let asked_egress = asked_egress.map(|(channel, address)| (channel, address.to_string()));
         Metrics::observe(&stage.meter, &self.store, &progress);
         show_state(&stage, &self, &public_url, &progress);
 
@@ -181,6 +185,14 @@ impl App for Ingester {
             request_timeout: self.config.request_timeout,
             traced: is_traced(),
         };
+        let intake = Arc::new(intake);
+        let answers = Answers {
+            intake: Arc::clone(&intake),
+            egress: asked_egress,
+            progress: asked_progress,
+            instance: self.config.agent.instance.clone(),
+        };
+        spawn_answers(&stage, answers, neighbour.questions);
         let door = open_door(
             &self.config,
             self.listener,
@@ -221,11 +233,20 @@ fn spawn_roads(
     }
 }
 
+/// Answers the control plane's questions until shutdown.
+fn spawn_answers(stage: &Stage, answers: Answers, questions: mpsc::Receiver<Question>) {
+    let (stop, answering) = (stage.shutdown.clone(), answers.give(questions));
+    stage.tasks.spawn("questions", async move {
+        stop.run_until_cancelled_owned(answering).await;
+        anyhow::Ok(())
+    });
+}
+
 fn open_door(
     config: &Config,
     listener: TcpListener,
     certificate: Option<&LiveCertificate>,
-    intake: Intake,
+    intake: Arc<Intake>,
 ) -> anyhow::Result<Door> {
     let tls = certificate
         .map(LiveCertificate::server_config)
@@ -238,7 +259,7 @@ fn open_door(
             header_timeout: config.header_timeout,
             drain: config.request_timeout.min(DRAIN),
         },
-        intake: Arc::new(intake),
+        intake,
     })
 }
 

@@ -7,6 +7,7 @@ mod arrival;
 mod certificate;
 mod refusal;
 mod routed;
+mod sample;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use zen_proto::ids::EventId;
 
 use crate::configure::Configuration;
 use crate::metrics::Metrics;
+use crate::routing::Endpoint;
 use crate::store::Store;
 
 use accepted::Accepted;
@@ -116,11 +118,7 @@ impl Intake {
             verified.accept(self, now_ms, span).await
         };
         let outcome = taken.await;
-        match &outcome {
-            Ok(accepted) if accepted.repeated => endpoint.counters.duplicates.add(1),
-            Ok(_) => endpoint.counters.accepted.add(1),
-            Err(_) => endpoint.counters.refused.add(1),
-        }
+        count(&endpoint, &outcome);
         outcome
     }
 
@@ -139,6 +137,15 @@ impl Intake {
         );
         trace_context::continue_from(&span, arrival.traceparent());
         span
+    }
+}
+
+/// Counts what became of a webhook at its endpoint.
+fn count(endpoint: &Endpoint, outcome: &Result<Accepted, Refusal>) {
+    match outcome {
+        Ok(accepted) if accepted.repeated => endpoint.counters.duplicates.add(1),
+        Ok(_) => endpoint.counters.accepted.add(1),
+        Err(_) => endpoint.counters.refused.add(1),
     }
 }
 

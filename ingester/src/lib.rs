@@ -15,6 +15,7 @@ mod dispatch;
 mod intake;
 mod metrics;
 mod plan;
+mod questions;
 mod routing;
 mod status;
 mod store;

@@ -21,7 +21,8 @@ struct Inner {
     records: AtomicU64,
     record_bytes: AtomicU64,
     connected: AtomicBool,
-    failure: Mutex<Option<String>>,
+    /// Why the other side is not reached, and since when (Unix milliseconds).
+    failure: Mutex<Option<(String, u64)>>,
 }
 
 /// Bytes of a record while none was read.
@@ -68,9 +69,19 @@ impl Progress {
     }
 
     /// The other side does not answer, or no more.
-    pub(crate) fn broken(&self, why: String) {
+    pub(crate) fn broken(&self, why: String, now_ms: u64) {
         self.0.connected.store(false, Ordering::Relaxed);
-        *self.0.failure.lock() = Some(why);
+        let mut failure = self.0.failure.lock();
+        let since_ms = failure.as_ref().map_or(now_ms, |(_, since_ms)| *since_ms);
+        *failure = Some((why, since_ms));
+    }
+
+    /// Why the other side is not reached, if it is not, and since when (Unix milliseconds, else 0).
+    pub(crate) fn failure(&self) -> (Option<String>, u64) {
+        match self.0.failure.lock().clone() {
+            Some((why, since_ms)) => (Some(why), since_ms),
+            None => (None, 0),
+        }
     }
 
     /// Bytes of the journal still to be handed on.
@@ -95,7 +106,7 @@ impl Progress {
     pub(crate) fn view(&self, end: Position) -> Value {
         json!({
             "connected": self.0.connected.load(Ordering::Relaxed),
-            "failure": *self.0.failure.lock(),
+            "failure": self.failure().0,
             "handed_on_before": self.0.done.load(Ordering::Relaxed),
             "lag_bytes": self.lag_bytes(end),
             "lag_events": self.lag_records(end),

@@ -103,6 +103,26 @@ impl Verifier {
         }
     }
 
+    /// The headers that make a webhook of this id and body one of the endpoint's sources: signed
+    /// with the first of its secrets. None if the scheme signs and no secret can be had.
+    pub(crate) fn sign(
+        &self,
+        id: &str,
+        body: &[u8],
+        now_seconds: i64,
+    ) -> Option<Vec<(&'static str, String)>> {
+        if self.scheme == Scheme::None {
+            return Some(Vec::new());
+        }
+        let key = self.keys.first()?;
+        Some(match self.scheme {
+            Scheme::None => Vec::new(),
+            Scheme::StandardWebhooks => standard_webhooks::signed(key, id, now_seconds, body),
+            Scheme::GitHub => github::signed(key, id, body),
+            Scheme::Stripe => stripe::signed(key, now_seconds, body),
+        })
+    }
+
     /// The source's own id of a verified webhook, by which a repeat is known; none if it has none.
     pub(crate) fn source_key(&self, headers: &HeaderMap, body: &[u8]) -> Option<String> {
         match self.scheme {

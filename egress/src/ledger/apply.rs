@@ -1,24 +1,41 @@
 //! The changes of the ledger's tables, one function for each thing that can happen to a delivery.
 //! Nothing here reads a clock or a file: time and bodies come in, the caller commits.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 use redb::ReadableTable;
+use zen_chassis::clock::millis;
 use zen_journal::Position;
+use zen_proto::ids::TargetId;
+use zen_proto::limits;
 use zen_proto::query::v1::DeliveryStatus;
 
-use super::record::{Fate, Incoming, Keys, Settlement, Stored};
+use super::record::{Fate, Incoming, Keys, Settlement, Stored, target_of};
 use super::tables::Tables;
-use super::{LedgerError, Options, Pause};
+use super::waiting::Waiting;
+use super::{LedgerError, Options, Pause, Revival};
 
 /// Rows that retention removes, and bodies that are moved out of the journal, in one transaction.
 const HOUSEKEEPING: usize = 512;
 
-/// Bytes of body in the two states that are bounded by bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is counted along: bytes of body in the two states that are bounded by bytes, and who waits.
 pub(super) struct Held {
     pub(super) pending_bytes: u64,
     pub(super) dead_bytes: u64,
+    /// Deliveries that wait, by target.
+    pub(super) waiting: Arc<Waiting>,
+}
+
+impl Held {
+    pub(super) const fn new(waiting: Arc<Waiting>) -> Self {
+        Self {
+            pending_bytes: 0,
+            dead_bytes: 0,
+            waiting,
+        }
+    }
 }
 
 /// What retention removed.
@@ -67,6 +84,7 @@ impl Tables<'_> {
             self.floating.insert(sequence, position.0)?;
             self.due.insert((target, flow, now_ms, sequence), ())?;
             held.pending_bytes += bytes;
+            held.waiting.add(target);
         }
         self.store(sequence, &Stored::new(incoming, now_ms))
     }
@@ -96,6 +114,7 @@ impl Tables<'_> {
             }
             Fate::Delivered => {
                 held.pending_bytes -= stored.shown.body_bytes;
+                held.waiting.remove(target);
                 self.close(
                     &mut stored,
                     sequence,
@@ -108,6 +127,7 @@ impl Tables<'_> {
             Fate::DeadLetter { code, pause } => {
                 let body = self.body_for_keeping(settlement, body)?;
                 held.pending_bytes -= stored.shown.body_bytes;
+                held.waiting.remove(target);
                 self.close(
                     &mut stored,
                     sequence,
@@ -131,6 +151,38 @@ impl Tables<'_> {
         }
         self.store(sequence, &stored)?;
         Ok(true)
+    }
+
+    /// Lets dead letters wait again: their attempts for the retry policy begin anew, their history
+    /// stays, and so does their body where it is. Those that are none any more are left as they
+    /// are. Gives the target of each that was.
+    pub(super) fn revive(
+        &mut self,
+        revivals: &[Revival],
+        now_ms: u64,
+        held: &mut Held,
+    ) -> Result<Vec<TargetId>, LedgerError> {
+        let mut revived = Vec::with_capacity(revivals.len());
+        for Revival { sequence, due_ms } in revivals.iter().copied() {
+            let Some(mut stored) = self.load(sequence)?.filter(Stored::is_replayable) else {
+                continue;
+            };
+            if self.kept.get(sequence)?.is_none() {
+                continue;
+            }
+            let Keys { target, flow, .. } = stored.keys()?;
+            let bytes = stored.shown.body_bytes;
+            self.dead.remove(sequence)?;
+            self.pending.insert(sequence, bytes)?;
+            self.due.insert((target, flow, due_ms, sequence), ())?;
+            held.dead_bytes -= bytes;
+            held.pending_bytes += bytes;
+            held.waiting.add(target);
+            stored.revive(due_ms, now_ms, millis(limits::DELIVERY_RETENTION));
+            self.store(sequence, &stored)?;
+            revived.push(target_of(target));
+        }
+        Ok(revived)
     }
 
     /// The body that must move to the kept ones; none if it is there.
@@ -195,7 +247,6 @@ impl Tables<'_> {
         now_ms: u64,
         held: &mut Held,
     ) -> Result<Removed, LedgerError> {
-        use zen_chassis::clock::millis;
         let mut removed = Removed::default();
         while removed.delivered < HOUSEKEEPING {
             let first = self.delivered.first()?.map(|(key, _)| key.value());

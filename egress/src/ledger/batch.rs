@@ -11,7 +11,7 @@ use super::bodies::Bodies;
 use super::record::{Incoming, Settlement};
 use super::tables::Tables;
 use super::writer::Watcher;
-use super::{Acceptance, Command, LedgerError};
+use super::{Acceptance, Command, LedgerError, Revival};
 
 /// Commands in one batch at the most.
 const BATCH: usize = 1024;
@@ -24,6 +24,7 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(super) struct Batch {
     accepts: Vec<Accept>,
     pub(super) settlements: Vec<(Box<Settlement>, oneshot::Sender<()>)>,
+    pub(super) replays: Vec<(Vec<Revival>, oneshot::Sender<usize>)>,
     pub(super) resumed: Vec<TargetId>,
     deliveries: usize,
     bytes: usize,
@@ -53,6 +54,10 @@ impl Batch {
                 });
             }
             Command::Settle { settlement, done } => self.settlements.push((settlement, done)),
+            Command::Replay { revivals, done } => {
+                self.deliveries += revivals.len();
+                self.replays.push((revivals, done));
+            }
             Command::Resume { target } => self.resumed.push(target),
             Command::Close => self.close = true,
         }
@@ -66,7 +71,10 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.accepts.is_empty() && self.settlements.is_empty() && self.resumed.is_empty()
+        self.accepts.is_empty()
+            && self.settlements.is_empty()
+            && self.replays.is_empty()
+            && self.resumed.is_empty()
     }
 
     /// Marks what is new: neither in the ledger nor earlier in this batch.
@@ -102,7 +110,14 @@ impl Batch {
     }
 
     /// After the commit: remembers fresh bodies, wakes lanes, answers everybody.
-    pub(super) fn answer(self, entered: Vec<u64>, bodies: &Bodies, watcher: &impl Watcher) {
+    /// `revived` are the targets of each replay, one entry a delivery.
+    pub(super) fn answer(
+        self,
+        entered: Vec<u64>,
+        revived: Vec<Vec<TargetId>>,
+        bodies: &Bodies,
+        watcher: &impl Watcher,
+    ) {
         for (incoming, sequence) in self.fresh().zip(entered) {
             if incoming.unreadable.is_none() {
                 bodies.put(sequence, incoming.body.clone());
@@ -112,6 +127,7 @@ impl Batch {
             .fresh()
             .filter(|incoming| incoming.unreadable.is_none())
             .map(|incoming| incoming.target)
+            .chain(revived.iter().flatten().copied())
             .collect();
         for accept in self.accepts {
             let stored = |fresh| {
@@ -129,6 +145,10 @@ impl Batch {
         for (settlement, done) in self.settlements {
             bodies.forget(settlement.sequence);
             let _told = done.send(());
+        }
+        for ((_, done), revived) in self.replays.into_iter().zip(revived) {
+            // Whoever has gone meanwhile asks again, and finds them waiting.
+            let _told = done.send(revived.len());
         }
         for target in targets {
             watcher.waiting(target);

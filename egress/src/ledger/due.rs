@@ -53,6 +53,8 @@ pub(crate) struct Due {
     pub(crate) record: DeliveryRecord,
     /// Unix milliseconds.
     pub(crate) expires_at_ms: u64,
+    /// Attempts that do not count for the retry policy: those before its last replay.
+    pub(crate) attempts_before: u32,
 }
 
 /// The answer of the due index.
@@ -103,11 +105,13 @@ pub(super) fn pick(database: &Database, query: &DueQuery) -> Result<Picked, Ledg
         let Stored {
             shown,
             expires_at_ms,
+            attempts_before,
         } = load(&deliveries, sequence)?;
         picked.due.push(Due {
             sequence,
             record: shown,
             expires_at_ms,
+            attempts_before,
         });
     }
     Ok(picked)

@@ -185,6 +185,9 @@ pub(super) struct Stored {
     /// Unix milliseconds.
     #[prost(uint64, tag = "2")]
     pub(super) expires_at_ms: u64,
+    /// Attempts made before its last replay: the retry policy does not count them.
+    #[prost(uint32, tag = "3")]
+    pub(super) attempts_before: u32,
 }
 
 impl Stored {
@@ -218,7 +221,21 @@ impl Stored {
         Self {
             shown,
             expires_at_ms: incoming.expires_at_ms,
+            attempts_before: 0,
         }
+    }
+
+    /// A dead letter that waits again, due at `due_ms`, with at least `retention_ms` from then.
+    pub(super) fn revive(&mut self, due_ms: u64, now_ms: u64, retention_ms: u64) {
+        self.attempts_before = self.shown.attempts;
+        self.expires_at_ms = self.expires_at_ms.max(due_ms.saturating_add(retention_ms));
+        let shown = &mut self.shown;
+        shown.status = DeliveryStatus::Pending as i32;
+        shown.settled_at_ms = 0;
+        shown.next_attempt_at_ms = due_ms;
+        shown.code = String::new();
+        shown.replays = shown.replays.saturating_add(1);
+        shown.replayed_at_ms = now_ms;
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, LedgerError> {

@@ -17,10 +17,19 @@ use super::batch::Batch;
 use super::bodies::Bodies;
 use super::record::Settlement;
 use super::tables::Tables;
+use super::waiting::Waiting;
 use super::{Command, LedgerError, Options, Summary};
 
 /// Pause between rounds of retention, whether or not anything is written.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(2);
+
+/// What the writer shares with the ledger's other handles.
+pub(super) struct Parts {
+    pub(super) database: Arc<Database>,
+    pub(super) journal: Journal,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) waiting: Arc<Waiting>,
+}
 
 /// Owns every change of the ledger; runs on a thread of its own.
 pub(crate) struct Writer {
@@ -48,14 +57,18 @@ pub(crate) trait Watcher: Send + 'static {
 impl Writer {
     /// Reads from the tables where to go on.
     pub(super) fn new(
-        database: Arc<Database>,
-        journal: Journal,
-        bodies: Arc<Bodies>,
+        parts: Parts,
         queue: mpsc::Receiver<Command>,
         summary: watch::Sender<Summary>,
         options: Options,
         clock: Clock,
     ) -> Result<Self, LedgerError> {
+        let Parts {
+            database,
+            journal,
+            bodies,
+            waiting,
+        } = parts;
         let mut writer = Self {
             database,
             journal,
@@ -64,7 +77,7 @@ impl Writer {
             summary,
             options,
             clock,
-            held: Held::default(),
+            held: Held::new(waiting),
             next_sequence: 1,
         };
         let database = writer.database.clone();
@@ -73,6 +86,9 @@ impl Writer {
             let tables = Tables::open(&transaction)?;
             for row in tables.pending.iter()? {
                 writer.held.pending_bytes += row?.1.value();
+            }
+            for row in tables.due.iter()? {
+                writer.held.waiting.add(row?.0.value().0);
             }
             for row in tables.dead.iter()? {
                 writer.held.dead_bytes += row?.1.value();
@@ -144,6 +160,7 @@ impl Writer {
             .map_err(redb::Error::from)
             .map_err(boxed)?;
         let mut entered = Vec::new();
+        let mut revived = Vec::new();
         let summary;
         {
             let mut tables = Tables::open(&transaction)?;
@@ -158,6 +175,9 @@ impl Writer {
             for (settlement, _) in &batch.settlements {
                 self.settle(&mut tables, settlement, runtime)?;
             }
+            for (revivals, _) in &batch.replays {
+                revived.push(tables.revive(revivals, now_ms, &mut self.held)?);
+            }
             for target in &batch.resumed {
                 tables.paused.remove(target.uuid().as_u128())?;
             }
@@ -166,7 +186,7 @@ impl Writer {
         transaction.commit()?;
         self.summary.send_replace(summary);
         watcher.committed(started.elapsed());
-        batch.answer(entered, &self.bodies, watcher);
+        batch.answer(entered, revived, &self.bodies, watcher);
         Ok(())
     }
 

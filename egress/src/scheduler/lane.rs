@@ -119,6 +119,9 @@ impl Lane {
             self.take_due(&directory).await?;
             self.launch(&directory, None);
             if self.may_retire() && self.lanes.retire(self.target, &self.signal) {
+                // The breaker ends here; what the last attempts told stays known.
+                let closed = Breaker::default();
+                self.shared.health.breaker(self.target, closed);
                 return Ok(());
             }
             tokio::select! {
@@ -203,7 +206,11 @@ impl Lane {
                         self.blocked = Blocked::Permit;
                         return;
                     };
-                    match self.breaker.admit(now_ms) {
+                    let admission = self.breaker.admit(now_ms);
+                    if self.breaker.is_probing() {
+                        self.shared.health.breaker(self.target, self.breaker);
+                    }
+                    match admission {
                         Admission::Go => self.begin(target, flow, one),
                         Admission::NotBefore(until) => {
                             self.blocked = Blocked::Until(until);
@@ -288,6 +295,7 @@ impl Lane {
             }
             None => self.breaker.not_made(now_ms),
         }
+        self.note_health(&attempted.settlement);
         if let Fate::DeadLetter {
             pause: Some(pause), ..
         } = attempted.settlement.fate
@@ -297,6 +305,15 @@ impl Lane {
             self.release_queue();
         }
         self.settle(attempted.settlement, due.record.flow_id);
+    }
+
+    fn note_health(&self, settlement: &Settlement) {
+        let health = &self.shared.health;
+        match (&settlement.attempt, &settlement.fate) {
+            (Some(_), Fate::Delivered) => health.clear(self.target),
+            (Some(attempt), _) => health.failed(self.target, attempt, self.breaker),
+            (None, _) => {}
+        }
     }
 
     /// Sends a settlement to the ledger; the delivery stays taken until it is durable.
@@ -333,6 +350,7 @@ impl Lane {
             tracing::info!(target = %self.target, "target was changed, no longer paused");
             self.shared.paused.set(self.target, None);
             self.shared.courier.ledger.resume(self.target).await?;
+            self.shared.health.clear(self.target);
             self.breaker = Breaker::default();
             self.look = true;
         }

@@ -81,10 +81,11 @@ async fn attempts_cut_off_by_a_stop_are_made_again_under_the_same_key() {
     egress.stop().await;
 }
 
-struct Killable(Child);
+/// An egress in a process of its own.
+pub(crate) struct Killable(Child);
 
 impl Killable {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let set = |key: &str, value: String| ["--set".to_owned(), format!("{key}={value}")];
         let path = |name: &str| world.path(name).display().to_string();
         let child = Command::new(env!("CARGO_BIN_EXE_zen-egress"))
@@ -102,12 +103,13 @@ impl Killable {
     }
 
     /// SIGKILL: nothing is flushed, nothing is told.
-    async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.0.kill().await.unwrap();
     }
 }
 
-async fn connect(world: &World) -> Ingester {
+/// Waits until it is up.
+pub(crate) async fn connect(world: &World) -> Ingester {
     let connected = async {
         loop {
             if tokio::net::UnixStream::connect(world.path("egress.sock"))

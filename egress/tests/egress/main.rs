@@ -14,7 +14,10 @@ mod policy;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod target;
+#[cfg(test)]
+mod trials;
 #[cfg(test)]
 mod world;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use zen_chassis::Clock;
 use zen_proto::query::v1::{DeliveryStatus, ListDeadLetters, ListDeliveries, answer, query};
+use zen_proto::session::v1::TargetState;
 
 use crate::target::{Reply, Target, status};
 use crate::world::{World, flow_id, target_id};
@@ -26,12 +27,14 @@ async fn a_target_that_is_gone_rests_until_it_is_changed_even_over_a_restart() {
     assert_eq!(dead.code, "TARGET_GONE");
     let told = world.agent.status(|status| {
         status
-            .pending
+            .targets
             .iter()
-            .any(|line| line.contains("TARGET_GONE"))
+            .any(|target| target.code == "TARGET_GONE" && target.waiting == 2)
     });
     let told = told.await;
-    assert!(told.ready, "{:?}", told.pending);
+    assert!(told.ready && told.pending.is_empty(), "{:?}", told.pending);
+    assert_eq!(told.targets[0].state(), TargetState::Paused);
+    assert_eq!(told.targets[0].name, "target 1");
     assert_eq!(told.queue_depth, 2);
     egress.stop().await;
 
@@ -50,7 +53,7 @@ async fn a_target_that_is_gone_rests_until_it_is_changed_even_over_a_restart() {
     assert_eq!(gone.seen().len(), 1);
     let told = world
         .agent
-        .status(|status| status.queue_depth == 0 && status.pending.is_empty());
+        .status(|status| status.queue_depth == 0 && status.targets.is_empty());
     told.await;
     egress.stop().await;
 }

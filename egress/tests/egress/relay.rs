@@ -118,13 +118,11 @@ async fn a_bridge_with_another_name_gets_nothing_and_is_reported() {
     );
     let egress = world.start().await;
     let told = world.agent.status(|status| {
-        let line = format!("bridge {}: not attached: ", bridge.address);
-        status
-            .pending
-            .iter()
-            .any(|p| p.starts_with(&line) && !p.ends_with("not attached yet"))
+        let link = status.links.first();
+        link.is_some_and(|link| link.address == bridge.address && !link.detail.is_empty())
     });
-    told.await;
+    let told = told.await;
+    assert!(told.ready, "other ways are served");
     assert_eq!(bridge.wait("anything", |_| true).await.attached, 0);
     egress.stop().await;
 }
@@ -147,9 +145,12 @@ async fn a_bridge_that_leaves_the_configuration_or_is_revoked_is_let_go() {
         .agent
         .change(|snapshot| snapshot.revoked_plane_ids = vec![plane.to_string()]);
     bridge.wait("let go again", |known| !known.open).await;
-    let told = world
-        .agent
-        .status(|status| status.pending.iter().any(|line| line.contains("revoked")));
+    let told = world.agent.status(|status| {
+        status
+            .links
+            .iter()
+            .any(|link| link.detail.contains("revoked"))
+    });
     told.await;
     egress.stop().await;
 }

@@ -273,7 +273,8 @@ impl<C: Carrier> Traveller<C> {
             tracing::debug!(road = %C::ROAD, failed, error = why, "deliveries wait");
         }
         self.context.metrics.retry(C::ROAD);
-        self.context.progress.broken(why);
+        let now_ms = self.context.clock.unix_ms();
+        self.context.progress.broken(why, now_ms);
         self.show();
     }
 }

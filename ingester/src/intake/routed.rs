@@ -19,17 +19,24 @@ pub(crate) struct Routed<B> {
 
 impl<B> Routed<B> {
     pub(super) fn new(arrival: Arrival<B>, endpoint: Arc<Endpoint>) -> Result<Self, Refusal> {
-        if endpoint.removed {
-            return Err(Refusal::removed());
-        }
-        if endpoint.fault.is_some() {
-            return Err(Refusal::misconfigured());
-        }
+        let routed = Self::unjudged(arrival, endpoint)?;
+        let Self { arrival, endpoint } = &routed;
         if !endpoint.methods.contains(arrival.method()) {
             return Err(Refusal::method(endpoint.allow.clone()));
         }
         if !endpoint.admits(arrival.source) {
             return Err(Refusal::source());
+        }
+        Ok(routed)
+    }
+
+    /// The same without a look at method and source: for what this ingester made itself.
+    pub(super) fn unjudged(arrival: Arrival<B>, endpoint: Arc<Endpoint>) -> Result<Self, Refusal> {
+        if endpoint.removed {
+            return Err(Refusal::removed());
+        }
+        if endpoint.fault.is_some() {
+            return Err(Refusal::misconfigured());
         }
         Ok(Self { arrival, endpoint })
     }

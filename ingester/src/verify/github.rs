@@ -25,6 +25,16 @@ pub(super) fn verify(keys: &[Key], headers: &HeaderMap, body: &[u8]) -> Result<(
     }
 }
 
+/// The headers of a webhook of this id, signed.
+pub(super) fn signed(key: &Key, id: &str, body: &[u8]) -> Vec<(&'static str, String)> {
+    let signature = hex::encode(key.tag(&[body]));
+    vec![
+        (SIGNATURE, format!("sha256={signature}")),
+        (DELIVERY, id.to_owned()),
+        ("x-github-event", "ping".to_owned()),
+    ]
+}
+
 pub(super) fn source_key(headers: &HeaderMap) -> Option<String> {
     single(headers, DELIVERY).ok().map(ToOwned::to_owned)
 }

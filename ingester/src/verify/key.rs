@@ -39,11 +39,16 @@ impl Key {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
-    /// Whether one of the signatures is that of the parts put together.
-    pub(super) fn made_one_of(&self, signatures: &[[u8; TAG]], parts: &[&[u8]]) -> bool {
+    /// The HMAC of the parts put together.
+    pub(super) fn tag(&self, parts: &[&[u8]]) -> hmac::Tag {
         let mut signing = hmac::Context::with_key(&self.0);
         parts.iter().for_each(|part| signing.update(part));
-        let tag = signing.sign();
+        signing.sign()
+    }
+
+    /// Whether one of the signatures is that of the parts put together.
+    pub(super) fn made_one_of(&self, signatures: &[[u8; TAG]], parts: &[&[u8]]) -> bool {
+        let tag = self.tag(parts);
         signatures.iter().any(|signature| {
             constant_time::verify_slices_are_equal(tag.as_ref(), signature).is_ok()
         })

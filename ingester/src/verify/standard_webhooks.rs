@@ -59,6 +59,23 @@ pub(super) fn verify(
     }
 }
 
+/// The headers of a webhook of this id, signed.
+pub(super) fn signed(
+    key: &Key,
+    id: &str,
+    now_seconds: i64,
+    body: &[u8],
+) -> Vec<(&'static str, String)> {
+    let timestamp = now_seconds.to_string();
+    let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+    let signature = BASE64.encode(key.tag(&parts));
+    vec![
+        (STANDARD.id, id.to_owned()),
+        (STANDARD.timestamp, timestamp),
+        (STANDARD.signature, format!("v1,{signature}")),
+    ]
+}
+
 pub(super) fn source_key(headers: &HeaderMap) -> Option<String> {
     single(headers, names(headers).id)
         .ok()

@@ -33,6 +33,13 @@ pub(super) fn verify(
     }
 }
 
+/// The header of a webhook, signed; its id stands in the body.
+pub(super) fn signed(key: &Key, now_seconds: i64, body: &[u8]) -> Vec<(&'static str, String)> {
+    let timestamp = now_seconds.to_string();
+    let signature = hex::encode(key.tag(&[timestamp.as_bytes(), b".", body]));
+    vec![(SIGNATURE, format!("t={timestamp},v1={signature}"))]
+}
+
 pub(super) fn source_key(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {

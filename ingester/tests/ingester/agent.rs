@@ -6,17 +6,18 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::sync::watch;
-use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 use zen_identity::{PlaneCa, PrivateKey, RootCa, Trust};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
-    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice, WatchRequest,
+    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
+    WatchRequest, ask_request,
 };
 use zen_proto::component::Component;
 use zen_proto::ids::{Id, PlaneId, TenantId};
-use zen_proto::query::v1::Query;
+use zen_proto::query::v1::{Query, answer, query};
 use zen_proto::session::v1::ComponentStatus;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,6 +62,13 @@ pub(crate) struct FakeAgent {
     pub(crate) authority: Arc<Authority>,
     slices: watch::Sender<Option<Slice>>,
     reports: watch::Sender<ComponentStatus>,
+    asking: Arc<Mutex<Option<Asking>>>,
+}
+
+/// The ingester's open stream for questions.
+struct Asking {
+    queries: mpsc::Sender<Result<Query, Status>>,
+    answers: Streaming<AskRequest>,
 }
 
 impl FakeAgent {
@@ -69,6 +77,7 @@ impl FakeAgent {
             authority: Arc::new(Authority::new()),
             slices: watch::Sender::new(None),
             reports: watch::Sender::new(ComponentStatus::default()),
+            asking: Arc::default(),
         };
         let listener = UnixListenerStream::new(tokio::net::UnixListener::bind(socket).unwrap());
         let service = AgentServiceServer::new(agent.clone());
@@ -79,6 +88,30 @@ impl FakeAgent {
 
     pub(crate) fn publish(&self, slice: Slice) {
         self.slices.send_replace(Some(slice));
+    }
+
+    /// Asks the ingester and waits for its answer.
+    pub(crate) async fn ask(&self, question: query::Question) -> answer::Answer {
+        let asked = async {
+            loop {
+                if let Some(asking) = self.asking.lock().await.as_mut() {
+                    let query = Query {
+                        query_id: "q".to_owned(),
+                        timeout_ms: 5_000,
+                        question: Some(question.clone()),
+                    };
+                    asking.queries.send(Ok(query)).await.unwrap();
+                    let message = asking.answers.message().await.unwrap().unwrap().message;
+                    let Some(ask_request::Message::Answer(answer)) = message else {
+                        panic!("no answer: {message:?}")
+                    };
+                    return answer.answer.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let answered = tokio::time::timeout(Duration::from_secs(20), asked).await;
+        answered.expect("no answer in time")
     }
 
     /// The first report that the test wants to see.
@@ -137,8 +170,12 @@ impl AgentService for FakeAgent {
 
     async fn ask(
         &self,
-        _request: Request<Streaming<AskRequest>>,
+        request: Request<Streaming<AskRequest>>,
     ) -> Result<Response<Self::AskStream>, Status> {
-        Ok(Response::new(futures::stream::pending().boxed()))
+        let mut answers = request.into_inner();
+        let _hello = answers.message().await?;
+        let (queries, queue) = mpsc::channel(4);
+        *self.asking.lock().await = Some(Asking { queries, answers });
+        Ok(Response::new(ReceiverStream::new(queue).boxed()))
     }
 }

@@ -17,3 +17,4 @@ mod room;
 mod secrets;
 mod signed;
 mod tls;
+mod trials;
