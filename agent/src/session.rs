@@ -70,7 +70,10 @@ pub(crate) struct Session {
 /// Opens a session: dial → hello → welcome.
 pub(crate) async fn open(plane: &Plane, identity: &PlaneIdentity) -> Result<Session, End> {
     plane.ensure_leaf(identity).map_err(End::Lost)?;
-    let address = &identity.stored.session_address;
+    let address = &turned(
+        &identity.stored.session_address,
+        plane.stage.random.fraction(),
+    );
     let config = plane.live.client_config(Expect::control_plane());
     let mut client = SessionServiceClient::new(channel(address, config, DialOptions::default()))
         .max_decoding_message_size(limits::SESSION_MESSAGE)
@@ -108,6 +111,9 @@ pub(crate) async fn open(plane: &Plane, identity: &PlaneIdentity) -> Result<Sess
         }
     };
     warn_of_skew(plane.stage.clock.unix_ms(), welcome.server_time_ms);
+    if let Err(error) = receive::addresses(&welcome.addresses, plane).await {
+        tracing::warn!(error = %Chain(&error), "addresses of the control plane not kept");
+    }
     let interval = interval(&welcome);
     let (assembly, next_renewal) = (Assembly::default(), Instant::now());
     Ok(Session {
@@ -198,6 +204,23 @@ impl Session {
     }
 }
 
+/// The addresses from another one on, so that many planes spread over all of them, and one that
+/// takes connections and nothing more is not tried first for ever.
+fn turned(addresses: &str, fraction: f64) -> String {
+    let mut all: Vec<_> = addresses.split(',').collect();
+    // A fraction below 1 gives an index below the length.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a handful of addresses"
+    )]
+    let first = (fraction * all.len() as f64) as usize;
+    let middle = first.min(all.len());
+    all.rotate_left(middle);
+    all.join(",")
+}
+
 fn message(up: Up) -> AgentMessage {
     AgentMessage { message: Some(up) }
 }
@@ -247,5 +270,18 @@ fn warn_of_skew(agent_ms: u64, server_ms: u64) {
     if server_ms != 0 && skew > millis(limits::CLOCK_SKEW) {
         let code = RefusalCode::ClockSkew;
         tracing::warn!(%code, skew_ms = skew, remedy = code.remedy(), "clocks are far apart");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_the_first_at_times_and_none_is_left_out() {
+        assert_eq!(turned("a:1", 0.9), "a:1");
+        assert_eq!(turned("a:1,b:2,c:3", 0.0), "a:1,b:2,c:3");
+        assert_eq!(turned("a:1,b:2,c:3", 0.5), "b:2,c:3,a:1");
+        assert_eq!(turned("a:1,b:2,c:3", 0.99), "c:3,a:1,b:2");
     }
 }

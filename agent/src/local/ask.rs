@@ -1,17 +1,20 @@
-//! Questions of the control plane: to the instances that can answer, and their pages back as one.
+//! Questions of the control plane: to the instances that can answer, and their answers back as one.
+
+mod merge;
+mod pages;
+mod replays;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use zen_proto::component::Component;
-use zen_proto::limits;
 use zen_proto::query::v1::query::Question;
-use zen_proto::query::v1::{Answer, DeliveryPage, Query, QueryError, answer};
+use zen_proto::query::v1::{Answer, Pong, Probed, Query, QueryError, answer};
 
 /// Questions on their way to one instance.
 const QUEUE: usize = 16;
@@ -20,10 +23,9 @@ const MOST: usize = 64;
 /// Time for an answer if the question names none, and the most it may name.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60);
-/// Rows of a page if the question names no number.
-const ROWS: u32 = 50;
-/// Largest cursor that is looked at.
-const CURSOR: usize = 16 * 1024;
+
+/// What each instance made of its part of a question.
+type Answers = Vec<(String, Result<answer::Answer, QueryError>)>;
 
 /// Knows who answers. Clones are the same router.
 #[derive(Clone, Default)]
@@ -104,39 +106,100 @@ impl Router {
         ))
     }
 
-    /// Asks every instance that can answer, and makes one answer of theirs.
+    /// Asks whoever can answer, and makes one answer of theirs.
     pub(crate) async fn ask(&self, query: Query) -> Answer {
         let query_id = query.query_id.clone();
-        let answer = match self.page(query).await {
-            Ok(page) => answer::Answer::Deliveries(page),
-            Err(error) => answer::Answer::Error(error),
-        };
+        let answer = self.answer(query).await;
         Answer {
             query_id,
-            answer: Some(answer),
+            answer: Some(answer.unwrap_or_else(answer::Answer::Error)),
         }
     }
 
-    async fn page(&self, query: Query) -> Result<DeliveryPage, QueryError> {
-        // Every question there is today is one of the egress's ledger.
-        let component = Component::Egress;
-        let asked = parts(&query, &self.instances(component))?;
-        let timeout = match query.timeout_ms {
-            0 => TIMEOUT,
-            given => Duration::from_millis(given.into()).min(LONGEST),
+    /// By the kind of question: to the egresses what is of their ledgers, to one that knows the
+    /// target or endpoint what is tried, to everybody a probe, to nobody a ping.
+    async fn answer(&self, query: Query) -> Result<answer::Answer, QueryError> {
+        match &query.question {
+            Some(Question::ListDeliveries(_) | Question::ListDeadLetters(_)) => {
+                let asked = pages::parts(&query, &self.instances(Component::Egress))?;
+                let answers = self.ask_each(Component::Egress, asked, &query).await;
+                pages::merge(answers)
+            }
+            Some(Question::GetDelivery(_)) => {
+                let asked = same(&query, &self.present(Component::Egress)?);
+                merge::found(self.ask_each(Component::Egress, asked, &query).await)
+            }
+            Some(Question::Replay(_)) => {
+                let asked = replays::parts(&query, &self.instances(Component::Egress))?;
+                let answers = self.ask_each(Component::Egress, asked, &query).await;
+                replays::merge(answers)
+            }
+            Some(Question::TestCall(_)) => self.ask_any(Component::Egress, &query).await,
+            Some(Question::TestEvent(_)) => self.ask_any(Component::Ingester, &query).await,
+            Some(Question::Probe(_)) => Ok(self.probe(&query).await),
+            Some(Question::Ping(_)) => Ok(answer::Answer::Pong(Pong {})),
+            None => Err(error(
+                "QUERY_INVALID",
+                "the question is not known to this agent",
+            )),
+        }
+    }
+
+    /// Every ingester and egress tells its own hops.
+    async fn probe(&self, query: &Query) -> answer::Answer {
+        let of = async |component: Component| {
+            let asked = same(query, &self.instances(component));
+            merge::hops(component, self.ask_each(component, asked, query).await)
         };
-        let answers = asked.into_iter().map(|(instance, part)| async move {
-            let answer = self.ask_one(component, &instance, part, timeout).await?;
-            Ok((instance, answer))
-        });
-        let mut pages = Vec::new();
-        for answer in join_all(answers).await {
-            match answer? {
-                (instance, answer::Answer::Deliveries(page)) => pages.push((instance, page)),
-                (_, answer::Answer::Error(error)) => return Err(error),
+        let (first, second) = join(of(Component::Ingester), of(Component::Egress)).await;
+        let hops = first.into_iter().chain(second).collect();
+        answer::Answer::Probed(Probed { hops })
+    }
+
+    /// Asks one instance after the other until one has answered.
+    async fn ask_any(
+        &self,
+        component: Component,
+        query: &Query,
+    ) -> Result<answer::Answer, QueryError> {
+        let mut outcome = Err(absent(component));
+        for instance in self.present(component)? {
+            outcome = self
+                .ask_one(component, &instance, query.clone(), timeout(query))
+                .await;
+            let gone = |error: &QueryError| error.code == "COMPONENT_ABSENT";
+            if !outcome.as_ref().is_err_and(gone) {
+                break;
             }
         }
-        Ok(merge(pages))
+        outcome
+    }
+
+    /// Puts its part to each instance, all at once.
+    async fn ask_each(
+        &self,
+        component: Component,
+        asked: Vec<(String, Query)>,
+        query: &Query,
+    ) -> Answers {
+        let answers = asked.into_iter().map(|(instance, part)| async move {
+            let answer = self.ask_one(component, &instance, part, timeout(query));
+            let answer = answer.await.and_then(|answer| match answer {
+                answer::Answer::Error(error) => Err(error),
+                answer => Ok(answer),
+            });
+            (instance, answer)
+        });
+        join_all(answers).await
+    }
+
+    /// The instances of a component, at least one.
+    fn present(&self, component: Component) -> Result<Vec<String>, QueryError> {
+        let instances = self.instances(component);
+        if instances.is_empty() {
+            return Err(absent(component));
+        }
+        Ok(instances)
     }
 
     fn instances(&self, component: Component) -> Vec<String> {
@@ -189,86 +252,28 @@ impl Router {
     }
 }
 
-/// Who is asked what: all instances share the page, each goes on from its own cursor. A page that
-/// was the last of an instance leaves it out.
-fn parts(query: &Query, present: &[String]) -> Result<Vec<(String, Query)>, QueryError> {
-    let (limit, cursor) = match &query.question {
-        Some(Question::ListDeliveries(list)) => (list.limit, &list.cursor),
-        Some(Question::ListDeadLetters(list)) => (list.limit, &list.cursor),
-        None => {
-            return Err(error(
-                "QUERY_INVALID",
-                "the question is not known to this agent",
-            ));
-        }
-    };
-    let places: BTreeMap<String, String> = if cursor.is_empty() {
-        present
-            .iter()
-            .map(|instance| (instance.clone(), String::new()))
-            .collect()
-    } else {
-        read_cursor(cursor).ok_or_else(|| error("QUERY_INVALID", "the cursor is malformed"))?
-    };
-    if places.is_empty() {
-        return Err(error(
-            "COMPONENT_ABSENT",
-            "no egress is connected to the agent",
-        ));
-    }
-    let limit = if limit == 0 {
-        ROWS
-    } else {
-        limit.min(limits::PAGE)
-    };
-    let share = (limit / u32::try_from(places.len()).unwrap_or(u32::MAX)).max(1);
-    let part = |cursor: String| {
-        let mut part = query.clone();
-        match &mut part.question {
-            Some(Question::ListDeliveries(list)) => (list.limit, list.cursor) = (share, cursor),
-            Some(Question::ListDeadLetters(list)) => (list.limit, list.cursor) = (share, cursor),
-            None => {}
-        }
-        part
-    };
-    Ok(places
-        .into_iter()
-        .map(|(instance, cursor)| (instance, part(cursor)))
-        .collect())
+/// The same question for each of them.
+fn same(query: &Query, instances: &[String]) -> Vec<(String, Query)> {
+    let part = |instance: &String| (instance.clone(), query.clone());
+    instances.iter().map(part).collect()
 }
 
-/// One page of several: newest first, and a cursor that remembers where each instance stopped.
-fn merge(pages: Vec<(String, DeliveryPage)>) -> DeliveryPage {
-    let mut places = BTreeMap::new();
-    let mut deliveries = Vec::new();
-    for (instance, page) in pages {
-        deliveries.extend(page.deliveries);
-        if !page.next_cursor.is_empty() {
-            places.insert(instance, page.next_cursor);
-        }
-    }
-    // Stable: an instance's own order stays among equals.
-    deliveries.sort_by_key(|delivery| std::cmp::Reverse(delivery.accepted_at_ms));
-    DeliveryPage {
-        deliveries,
-        next_cursor: write_cursor(&places),
+fn timeout(query: &Query) -> Duration {
+    match query.timeout_ms {
+        0 => TIMEOUT,
+        given => Duration::from_millis(given.into()).min(LONGEST),
     }
 }
 
-fn write_cursor(places: &BTreeMap<String, String>) -> String {
-    if places.is_empty() {
-        return String::new();
-    }
-    serde_json::to_vec(places)
-        .map(hex::encode)
-        .unwrap_or_default()
+fn absent(component: Component) -> QueryError {
+    let text = format!("no {component} is connected to the agent");
+    error("COMPONENT_ABSENT", &text)
 }
 
-fn read_cursor(cursor: &str) -> Option<BTreeMap<String, String>> {
-    if cursor.len() > CURSOR {
-        return None;
-    }
-    serde_json::from_slice(&hex::decode(cursor).ok()?).ok()
+/// The answer is not one to the question.
+fn besides(instance: &str) -> QueryError {
+    let text = format!("{instance} answered another question");
+    error("QUERY_FAILED", &text)
 }
 
 fn error(code: &str, detail: &str) -> QueryError {

@@ -1,6 +1,6 @@
 //! The components next to the agent, by their latest status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use prost::Message;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use zen_proto::limits;
-use zen_proto::session::v1::ComponentStatus;
+use zen_proto::session::v1::{ComponentStatus, TargetHealth, TargetState};
 
 /// A component that was silent for this long is forgotten.
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
@@ -46,6 +46,8 @@ impl Roster {
                 before.ready != status.ready
                     || before.advertised_address != status.advertised_address
                     || before.applied_revision != status.applied_revision
+                    || unwell(before) != unwell(&status)
+                    || before.links.len() != status.links.len()
             }
             None => true,
         };
@@ -56,7 +58,7 @@ impl Roster {
         }
     }
 
-    /// Waits for a status whose readiness, address or configuration is news. Dropping the wait loses nothing.
+    /// Waits for a status whose readiness, address, configuration, unwell targets or links are news. Dropping the wait loses nothing.
     pub(crate) async fn notable(&self) {
         self.0.notable.notified().await;
     }
@@ -70,6 +72,15 @@ impl Roster {
         drop(latest);
         fitting(statuses, limits::SESSION_MESSAGE - MARGIN)
     }
+}
+
+/// Its targets that are not well, and whether they rest; a breaker's every turn is no news.
+fn unwell(status: &ComponentStatus) -> BTreeSet<(&str, bool)> {
+    let rests = |health: &TargetHealth| health.state() == TargetState::Paused;
+    let targets = status.targets.iter();
+    targets
+        .map(|health| (&*health.target_id, rests(health)))
+        .collect()
 }
 
 fn fitting(mut statuses: Vec<ComponentStatus>, room: usize) -> Vec<ComponentStatus> {
@@ -144,6 +155,28 @@ mod tests {
             ..status("0", true)
         };
         roster.report(moved, now);
+        assert!(roster.notable().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_target_that_falls_ill_is_notable_and_its_breaker_s_turns_are_not() {
+        let roster = Roster::default();
+        let now = Instant::now();
+        let with = |state: TargetState| ComponentStatus {
+            targets: vec![TargetHealth {
+                target_id: "tgt_1".to_owned(),
+                state: state.into(),
+                ..TargetHealth::default()
+            }],
+            ..status("0", true)
+        };
+        roster.report(status("0", true), now);
+        assert!(roster.notable().now_or_never().is_some());
+        roster.report(with(TargetState::Open), now);
+        assert!(roster.notable().now_or_never().is_some());
+        roster.report(with(TargetState::HalfOpen), now);
+        assert!(roster.notable().now_or_never().is_none());
+        roster.report(status("0", true), now);
         assert!(roster.notable().now_or_never().is_some());
     }
 

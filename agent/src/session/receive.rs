@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use zen_chassis::chain::Chain;
+use zen_chassis::net::Address;
 use zen_identity::{PrivateKey, chain_to_pem};
 use zen_proto::session::v1::agent_message::Message as Up;
 use zen_proto::session::v1::control_message::Message as Down;
@@ -22,9 +23,14 @@ use crate::store::StoreError;
 /// Pause before the control plane is asked for a plane CA again, before jitter.
 const RENEWAL_RETRY: Duration = Duration::from_secs(10 * 60);
 
+/// Addresses of a control plane at the most.
+const ADDRESSES: usize = 16;
+/// Longest address, bytes.
+const ADDRESS: usize = 300;
+
 /// Why a message about the identity was not brought into force.
 #[derive(Debug, thiserror::Error)]
-enum SwapError {
+pub(super) enum SwapError {
     #[error("it cannot be used")]
     Identity(#[from] IdentityError),
     #[error("it cannot be stored")]
@@ -33,6 +39,8 @@ enum SwapError {
     Unasked,
     #[error("the control plane refused: {0}")]
     Refused(String),
+    #[error("{0:?} is not host:port")]
+    Address(String),
     #[error("it names a plane that is no plane id")]
     PlaneId(#[from] zen_proto::ids::IdError),
 }
@@ -140,6 +148,37 @@ async fn apply(compressed: Vec<u8>, plane: &Plane) -> Result<(), SnapshotError> 
         let revision = plane.desk.now().revision();
         plane.state.send_modify(|state| state.revision = revision);
     }
+    Ok(())
+}
+
+/// Keeps where sessions are taken, if the control plane names several places: when one of them is
+/// gone, the plane goes to another.
+pub(super) async fn addresses(named: &[String], plane: &Plane) -> Result<(), SwapError> {
+    let Some(held) = plane.desk.now().identity else {
+        return Err(SwapError::Unasked);
+    };
+    if named.is_empty() || named.len() > ADDRESSES {
+        return Ok(());
+    }
+    let is_one = |text: &String| {
+        text.len() <= ADDRESS && matches!(text.parse(), Ok(Address::Tcp(_))) && !text.contains(',')
+    };
+    if let Some(wrong) = named.iter().find(|text| !is_one(text)) {
+        return Err(SwapError::Address(wrong.chars().take(ADDRESS).collect()));
+    }
+    let all = named.join(",");
+    if held.stored.session_address == all {
+        return Ok(());
+    }
+    let stored = StoredIdentity {
+        session_address: all.clone(),
+        control_plane_address: all,
+        ..held.stored.clone()
+    };
+    let identity = PlaneIdentity::new(stored)?;
+    identity::keep(&*plane.store, &identity.stored).await?;
+    plane.adopt(identity);
+    tracing::info!(addresses = ?named, "control plane's addresses kept");
     Ok(())
 }
 

@@ -459,6 +459,7 @@ impl SessionService for ControlPlane {
             server_time_ms: self.0.clock.unix_ms(),
             heartbeat_interval_ms: 200,
             control_plane_version: "test".to_owned(),
+            ..Welcome::default()
         };
         let first = ControlMessage {
             message: Some(Down::Welcome(welcome)),
