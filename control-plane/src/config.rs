@@ -1,5 +1,7 @@
 //! What an operator may set.
 
+mod database;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,10 @@ use zen_chassis::net::Address;
 use zen_identity::TrustDomain;
 use zen_proto::limits;
 
+pub use crate::people::oidc::OidcSettings;
+
+pub use database::{DatabaseSettings, DatabaseTls, PostgresSettings};
+
 /// The control plane's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,8 +24,12 @@ pub struct Config {
     /// Where the database and the files of the first start lie; default
     /// `/var/lib/zen/control-plane`.
     pub state_dir: PathBuf,
-    /// REST API.
+    /// The database.
+    pub database: DatabaseSettings,
+    /// REST API and dashboard.
     pub http: HttpSettings,
+    /// OpenID provider by which people sign in; none by default.
+    pub oidc: Option<OidcSettings>,
     /// Enrolment and sessions of agents.
     pub agents: AgentsSettings,
     /// The realm of all identities; never changes after the first start; default
@@ -62,7 +72,8 @@ pub struct HttpSettings {
 pub struct AgentsSettings {
     /// Address; default `0.0.0.0:8443`.
     pub listen: SocketAddr,
-    /// `host:port` that agents dial; default the address bound, 127.0.0.1 if that is 0.0.0.0.
+    /// `host:port` that agents dial; several, with commas between them, if several control planes
+    /// share a database. Default the address bound, 127.0.0.1 if that is 0.0.0.0.
     pub advertise: Option<String>,
 }
 
@@ -70,7 +81,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             state_dir: zen_chassis::config::default_state_dir("control-plane"),
+            database: DatabaseSettings::default(),
             http: HttpSettings::default(),
+            oidc: None,
             agents: AgentsSettings::default(),
             trust_domain: "zen-mesh.internal".to_owned(),
             root_identity_file: None,
@@ -124,7 +137,13 @@ impl Config {
         within("heartbeat_lost", self.heartbeat_lost, shortest, longest)?;
         let (shortest, longest) = (Duration::from_millis(100), Duration::from_secs(60));
         within("query_timeout", self.query_timeout, shortest, longest)?;
-        if let Some(address) = &self.agents.advertise {
+        self.database.check()?;
+        for address in self
+            .agents
+            .advertise
+            .iter()
+            .flat_map(|list| addresses(list))
+        {
             ensure!(
                 matches!(address.parse(), Ok(Address::Tcp(_))),
                 "agents.advertise: {address:?} is not host:port"
@@ -134,6 +153,9 @@ impl Config {
             let parsed = Url::parse(url).with_context(|| format!("http.url: {url:?}"))?;
             let web = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
             ensure!(web, "http.url: {url:?} is not an http or https address");
+        }
+        if let Some(oidc) = &self.oidc {
+            oidc.check()?;
         }
         self.trust_domain.parse().context("trust_domain")
     }
@@ -151,6 +173,17 @@ fn within(key: &str, value: Duration, from: Duration, to: Duration) -> anyhow::R
         "{key}: {value:?} is not between {from:?} and {to:?}"
     );
     Ok(())
+}
+
+/// The addresses in a list with commas between them.
+pub(crate) fn addresses(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim)
+}
+
+/// The host in `host:port`.
+pub(crate) fn host(address: &str) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.to_owned()
 }
 
 /// Where agents reach a listener bound to `bound`.

@@ -12,9 +12,8 @@ use zen_seal::Identity;
 use crate::authority::new_root;
 use crate::config::Config;
 use crate::digest::sha256;
-use crate::store::{FirstStart, Found, Store};
+use crate::store::{AuditKey, FirstStart, Found, Store};
 
-const DATABASE: &str = "control-plane.db";
 const API_KEY: &str = "api-key";
 /// What an API key starts with.
 pub(crate) const KEY_PREFIX: &str = "zen_";
@@ -39,34 +38,18 @@ pub(crate) async fn open(
     stage: &Stage,
 ) -> anyhow::Result<Opened> {
     files::make_private_folder(&config.state_dir).context("state_dir")?;
-    let database = config.state_dir.join(DATABASE);
-    let store = Store::open(&database)
+    let place = config.database.place(&config.state_dir)?;
+    let store = Store::open(&place)
         .await
-        .with_context(|| format!("state_dir: cannot open {}", database.display()))?;
+        .with_context(|| format!("cannot open {place}"))?;
     let identity_file = config.root_identity_file();
     let api_key_file = config.state_dir.join(API_KEY);
     if let Some(found) = store.found().await? {
-        for root in &found.roots {
-            let made_for = &root.trust_domain;
-            ensure!(
-                *made_for == trust_domain.to_string(),
-                "trust_domain: was {made_for} before"
-            );
-        }
-        let root_identity = Identity::from_file(&identity_file).with_context(|| {
-            format!(
-                "root_identity_file: {} does not open the root",
-                identity_file.display()
-            )
-        })?;
-        return Ok(Opened {
-            store,
-            found,
-            root_identity,
-            api_key_file,
-        });
+        return began_before(store, found, trust_domain, identity_file, api_key_file);
     }
+    let made_here = !identity_file.exists();
     let root_identity = identity(&identity_file)?;
+    let store = store.keyed(AuditKey::of(&root_identity));
     let root = new_root(trust_domain.clone(), stage.clock.now(), &root_identity)?;
     let key = format!(
         "{KEY_PREFIX}{}",
@@ -83,13 +66,52 @@ pub(crate) async fn open(
         key_sha256: sha256(key.as_bytes()),
         at: stage.clock.unix_ms(),
     };
-    store.begin(&first).await?;
-    tracing::info!(api_key_file = %api_key_file.display(), "first start: root and owner key made");
+    let begun = store.begin(&first).await?;
     let Some(found) = store.found().await? else {
         bail!("the first start left nothing behind")
     };
+    if !begun {
+        // Another control plane made its first start on this database at the same time. What was
+        // made here is worth nothing.
+        files::remove_durable(&api_key_file)?;
+        if made_here {
+            files::remove_durable(&identity_file)?;
+        }
+        return began_before(store, found, trust_domain, identity_file, api_key_file);
+    }
+    tracing::info!(api_key_file = %api_key_file.display(), "first start: root and owner key made");
     Ok(Opened {
         store,
+        found,
+        root_identity,
+        api_key_file,
+    })
+}
+
+/// What an earlier start made, or another control plane's.
+fn began_before(
+    store: Store,
+    found: Found,
+    trust_domain: &TrustDomain,
+    identity_file: PathBuf,
+    api_key_file: PathBuf,
+) -> anyhow::Result<Opened> {
+    for root in &found.roots {
+        let made_for = &root.trust_domain;
+        ensure!(
+            *made_for == trust_domain.to_string(),
+            "trust_domain: was {made_for} before"
+        );
+    }
+    let root_identity = Identity::from_file(&identity_file).with_context(|| {
+        format!(
+            "root_identity_file: {} does not open the root; every control plane on one database \
+             needs the file of the first",
+            identity_file.display()
+        )
+    })?;
+    Ok(Opened {
+        store: store.keyed(AuditKey::of(&root_identity)),
         found,
         root_identity,
         api_key_file,

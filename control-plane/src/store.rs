@@ -1,52 +1,72 @@
-//! Where everything is kept. One writer connection, several readers; each noun has its file below,
-//! and all of them are methods of [`Store`]. The SQL is written to run on PostgreSQL as well.
+//! Where everything is kept: SQLite in a file, or PostgreSQL. Each noun has its file below, and all
+//! of them are methods of [`Store`]. One text of SQL runs on both engines.
 
 mod addresses;
+mod asks;
+mod audit;
+mod batches;
 pub(crate) mod bundles;
 mod counters;
+mod dashboard;
 mod events;
 mod flows;
+mod idempotency;
 mod identities;
 mod inputs;
 mod keys;
+mod minutes;
+mod notices;
+mod open;
 pub(crate) mod placed;
 mod planes;
 mod redemptions;
+mod replicas;
 mod roots;
+mod sessions;
+mod shown;
 mod snapshots;
+mod tenants;
+mod totp;
+mod tx;
+mod users;
 
-use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Row as _, SqlStr};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use sqlx::migrate::MigrateError;
 use zen_proto::ids::TenantId;
 
+pub(crate) use asks::{AskOutcome, NewAsk, TakenAsk};
+pub(crate) use audit::{AuditKey, AuditWanted, Entry, NewAudit};
 pub(crate) use bundles::{NewBundle, StoredBundle};
 pub(crate) use counters::{CountKey, Counts, Total};
 pub(crate) use events::{Event, EventKind, NewEvent};
-pub(crate) use flows::{Added, Room};
+pub(crate) use flows::{Added, FlowsOf, Room};
+pub(crate) use idempotency::{Claim, Claimed, NewClaim};
 pub(crate) use identities::Issued;
-pub(crate) use keys::Principal;
+pub(crate) use keys::ApiKey;
+pub(crate) use minutes::{Increments, MINUTE_MS, MinutesOf, Span};
+pub(crate) use notices::Notice;
+pub(crate) use open::{Engine, Place, Server};
 pub(crate) use placed::{Noun, Placed, Removal};
-pub(crate) use planes::{Heard, PlaneChange};
+pub(crate) use planes::{Heard, PlaneChange, Retired};
+pub(crate) use replicas::{NO_CHANGE, SessionRow};
 pub(crate) use roots::{FirstStart, Found, StoredRoot};
+pub(crate) use sessions::{ListedSession, NewLink, NewSession, StoredSession, Taken};
+pub(crate) use shown::{CHOICES, Choice, NameOf};
 pub(crate) use snapshots::Published;
+pub(crate) use tenants::{FirstOwner, NewTenant, Tenant};
+use tx::Tx;
+pub(crate) use users::{Changed, User, UserChange};
 
 /// The database behind the store.
-type Db = sqlx::Sqlite;
-type DbRow = SqliteRow;
+type Db = sqlx::Any;
+type DbRow = AnyRow;
 type Pool = sqlx::Pool<Db>;
-type Tx = sqlx::Transaction<'static, Db>;
 
-/// Connections for reading.
-const READERS: u32 = 4;
-/// Wait for a lock that another process holds (a backup, say).
-const BUSY: Duration = Duration::from_secs(5);
+/// The lock under which writers of one PostgreSQL database take their turns.
+const WRITERS_TURN: i64 = 0x7a65_6e5f_6d65_7368;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +76,10 @@ pub(crate) enum StoreError {
     Sql(#[from] sqlx::Error),
     /// It could not be brought to this version's form.
     #[error("the database cannot be brought to this version's form")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrateError),
+    /// A later version of the control plane has used it.
+    #[error("the database has form {0}, which is newer than this version; start a later version")]
+    Newer(i64),
     /// Another one of the same kind has this name.
     #[error("the name is taken")]
     NameTaken,
@@ -68,8 +91,13 @@ pub(crate) enum StoreError {
 /// All that is kept. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
+    engine: Engine,
     writer: Pool,
     reader: Pool,
+    /// How PostgreSQL is listened to; none on SQLite.
+    listens: Option<sqlx::postgres::PgConnectOptions>,
+    /// Authenticates the ends of audit chains.
+    audit_key: AuditKey,
 }
 
 /// Whose things a caller may see and change.
@@ -96,11 +124,110 @@ pub(crate) struct Wanted {
     pub(crate) limit: u32,
     /// Id after which to begin; empty at the start.
     pub(crate) after: String,
+    pub(crate) named: Named,
+}
+
+/// Which names are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Those with this in them, whatever its case; empty means any.
+    pub(crate) part: String,
+    /// Exactly this one; empty means any.
+    pub(crate) exact: String,
+}
+
+impl Named {
+    /// The pattern for `LIKE … ESCAPE '\\'`, empty if any will do. Upper and lower case are made
+    /// alike by the database, with its own idea of case.
+    fn pattern(&self) -> String {
+        if self.part.is_empty() {
+            return String::new();
+        }
+        let escaped = self.part.chars().flat_map(|one| {
+            let escape = ['%', '_', '\\'].contains(&one).then_some('\\');
+            escape.into_iter().chain([one])
+        });
+        format!("%{}%", escaped.collect::<String>())
+    }
+}
+
+impl StoreError {
+    /// What kind of trouble it is, as far as people can do something about it.
+    pub(crate) fn trouble(&self) -> Trouble {
+        let error = match self {
+            Self::Sql(error) | Self::Migrate(MigrateError::Execute(error)) => error,
+            Self::Migrate(_) | Self::Newer(_) | Self::NameTaken | Self::Changed => {
+                return Trouble::Other;
+            }
+        };
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Trouble::Unavailable,
+            sqlx::Error::Database(cause) => Trouble::of_code(&cause.code().unwrap_or_default()),
+            _ => Trouble::Other,
+        }
+    }
+
+    /// The trouble's stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        match self.trouble() {
+            Trouble::Full => "STORAGE_FULL",
+            Trouble::Unavailable | Trouble::Text | Trouble::Other => "DATABASE_UNAVAILABLE",
+        }
+    }
+}
+
+/// Kinds of trouble with the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It does not answer, or not in time; nothing was written.
+    Unavailable,
+    /// Its disk is full; nothing was written.
+    Full,
+    /// A text holds what it cannot keep (the character U+0000).
+    Text,
+    /// Something is wrong with it or with us.
+    Other,
+}
+
+impl Trouble {
+    /// By SQLSTATE (five characters), or SQLite's extended result code (a number).
+    fn of_code(code: &str) -> Self {
+        if let Ok(number) = code.parse::<u32>()
+            && code.len() < 5
+        {
+            return match number & 0xff {
+                13 => Self::Full,
+                // Busy, locked, read-only, an error of the disk, not to be opened.
+                5 | 6 | 8 | 10 | 14 => Self::Unavailable,
+                _ => Self::Other,
+            };
+        }
+        match code {
+            "53100" => Self::Full,
+            "22021" => Self::Text,
+            // Connections, resources, time limits, a server that stops or starts, one that reads
+            // only, writers in each other's way.
+            "25006" | "40001" | "40P01" | "55P03" | "57014" => Self::Unavailable,
+            _ if ["08", "53", "57P", "58"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+            {
+                Self::Unavailable
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 impl<T> Page<T> {
     /// Cuts a list that was read with one item more than wanted.
-    fn cut(mut items: Vec<T>, wanted: &Wanted, id: impl Fn(&T) -> String) -> Self {
+    pub(crate) fn cut(mut items: Vec<T>, wanted: &Wanted, id: impl Fn(&T) -> String) -> Self {
         let more = items.len() > wanted.limit as usize;
         items.truncate(wanted.limit as usize);
         let next = items.last().filter(|_| more).map(id);
@@ -116,46 +243,59 @@ impl Wanted {
 }
 
 impl Store {
-    /// Opens the database in `file` and brings it to this version's form.
+    /// The same, with the key that authenticates the ends of audit chains; before anything is
+    /// changed.
+    #[must_use]
+    pub(crate) fn keyed(self, audit_key: AuditKey) -> Self {
+        Self { audit_key, ..self }
+    }
+
+    /// Begins a change. Writers are one after another on both engines: on SQLite there is one
+    /// connection that may write, on PostgreSQL each takes the same lock first. So what a writer
+    /// reads holds until it commits (a count under a limit, the newest link of a hash chain, who
+    /// redeemed a bundle), and the same code is right on both. A single statement that needs no
+    /// such promise may go to `writer` directly.
+    async fn write(&self) -> Result<Tx, StoreError> {
+        let mut tx = self.writer.begin().await?;
+        if self.engine == Engine::Postgres {
+            sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                .bind(WRITERS_TURN)
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(Tx::new(tx, self.audit_key.clone()))
+    }
+
+    /// Begins a change of what only one session writes, or that a single statement guards: it does
+    /// not wait for its turn among the writers.
+    async fn write_alone(&self) -> Result<Tx, StoreError> {
+        let tx = self.writer.begin().await?;
+        Ok(Tx::new(tx, self.audit_key.clone()))
+    }
+
+    /// Whether the database answers.
     ///
     /// # Errors
-    /// When the file cannot be used, or a newer version wrote it.
-    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
+    /// Why it does not.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT id FROM tenants LIMIT 1")
+            .fetch_optional(&self.reader)
             .await?;
-        migrations().run(&writer).await?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.read_only(true))
-            .await?;
-        Ok(Self { writer, reader })
+        Ok(())
     }
 
-    async fn write(&self) -> Result<Tx, StoreError> {
-        Ok(self.writer.begin().await?)
+    /// Begins to read one state of the database, whatever is written meanwhile.
+    async fn read(&self) -> Result<Tx, StoreError> {
+        let tx = match self.engine {
+            Engine::Sqlite => self.reader.begin().await?,
+            Engine::Postgres => {
+                self.reader
+                    .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await?
+            }
+        };
+        Ok(Tx::new(tx, self.audit_key.clone()))
     }
-}
-
-fn migrations() -> Migrator {
-    let files = [(
-        1,
-        "initial",
-        include_str!("../migrations/sqlite/0001_initial.sql"),
-    )];
-    let all = files.map(|(version, name, sql)| {
-        let sql = SqlStr::from_static(sql);
-        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
-    });
-    Migrator::with_migrations(all.to_vec())
 }
 
 /// A database error, or that a name is taken if that is what a unique index said.
@@ -205,6 +345,13 @@ fn number_if(row: &DbRow, column: &'static str) -> Result<Option<u64>, sqlx::Err
     Ok(row
         .try_get::<Option<i64>, _>(column)?
         .map(|value| value.max(0).cast_unsigned()))
+}
+
+/// Reads a column that holds a yes or no: SQLite keeps it as a number.
+fn flag(row: &DbRow, column: &'static str) -> Result<bool, sqlx::Error> {
+    row.try_get::<i64, _>(column)
+        .map(|number| number != 0)
+        .or_else(|_| row.try_get(column))
 }
 
 /// Reads a column that holds a SHA-256.

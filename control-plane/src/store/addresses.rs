@@ -39,7 +39,7 @@ impl Store {
         at: u64,
         forget: u64,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_alone().await?;
         let before = sqlx::query(
             "SELECT instance, address, seen_at FROM addresses \
              WHERE plane_id = $1 AND component = $2",

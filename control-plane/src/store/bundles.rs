@@ -4,7 +4,9 @@ use sqlx::Row as _;
 use zen_proto::ids::{BundleId, PlaneId, TenantId};
 
 use super::events::{self, NewEvent};
-use super::{DbRow, Store, StoreError, Tx, hash, hash_if, number, number_if, stored, word};
+use super::{
+    DbRow, NewAudit, Store, StoreError, Tx, audit, hash, hash_if, number, number_if, stored, word,
+};
 
 /// A bundle about to be handed out.
 pub(crate) struct NewBundle {
@@ -59,6 +61,7 @@ impl Store {
         &self,
         new: &NewBundle,
         event: &NewEvent,
+        entry: &NewAudit,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -82,6 +85,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         events::add(&mut tx, event).await?;
+        audit::append(&mut tx, entry).await?;
         Ok(tx.commit().await?)
     }
 }

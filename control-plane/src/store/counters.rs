@@ -4,7 +4,9 @@ use sqlx::Row as _;
 use zen_proto::ids::PlaneId;
 use zen_proto::session::v1::FlowCounters;
 
+use super::minutes::News;
 use super::{DbRow, Store, StoreError, Tx, number, stored};
+use crate::plane::Plane;
 
 /// Whose counts they are, within a plane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,16 +97,22 @@ impl Store {
         Ok(found)
     }
 
-    /// Keeps the newest counts of a plane.
+    /// Keeps the newest counts of a plane, and adds what is new in them to the minute of `at`, Unix
+    /// milliseconds.
     pub(crate) async fn count(
         &self,
-        plane: PlaneId,
+        plane: &Plane,
         newest: &[(CountKey, Counts)],
+        at: u64,
     ) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_alone().await?;
+        let mut news = News::of(plane);
         for (key, counts) in newest {
-            put(&mut tx, plane, key, *counts).await?;
+            let before = kept(&mut tx, plane.id, key).await?.unwrap_or_default();
+            news.take(&mut tx, key, &before, counts).await?;
+            put(&mut tx, plane.id, key, *counts).await?;
         }
+        news.keep(&mut tx, at).await?;
         Ok(tx.commit().await?)
     }
 
@@ -152,6 +160,23 @@ impl Store {
         .await?;
         Ok(tx.commit().await?)
     }
+}
+
+async fn kept(tx: &mut Tx, plane: PlaneId, key: &CountKey) -> Result<Option<Counts>, StoreError> {
+    let found = sqlx::query(
+        "SELECT * FROM counters WHERE plane_id = $1 AND component = $2 AND instance = $3 \
+         AND boot_id = $4 AND flow_id = $5 AND endpoint_id = $6",
+    )
+    .bind(plane.to_string())
+    .bind(key.component.as_str())
+    .bind(key.instance.as_str())
+    .bind(key.boot_id.as_str())
+    .bind(key.flow_id.as_str())
+    .bind(key.endpoint_id.as_str())
+    .try_map(|row: DbRow| counts(&row))
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found)
 }
 
 const PUT: &str = "INSERT INTO counters (plane_id, component, instance, boot_id, flow_id, \

@@ -54,6 +54,8 @@ kinds! {
     CertificateRenewed = "certificate_renewed";
     /// The plane was heard of for the first time since it enrolled.
     FirstHeartbeat = "first_heartbeat";
+    /// The plane accepted or delivered an event for the first time since it enrolled.
+    FirstEvent = "first_event";
     /// A session was opened.
     Connected = "connected";
     /// A session ended.
@@ -127,7 +129,7 @@ pub(crate) struct Event {
     pub(crate) key_fingerprint: Option<String>,
 }
 
-fn event(row: &DbRow) -> Result<Event, sqlx::Error> {
+pub(super) fn event(row: &DbRow) -> Result<Event, sqlx::Error> {
     Ok(Event {
         at: number(row, "at")?,
         last_at: number(row, "last_at")?,
@@ -164,9 +166,26 @@ impl Store {
         Ok(found)
     }
 
+    /// Adds the entry of the plane's first event since it enrolled; nothing if there was one.
+    pub(crate) async fn first_event(&self, event: &NewEvent) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let first = sqlx::query(
+            "UPDATE planes SET first_event_at = $1 WHERE id = $2 \
+             AND (first_event_at IS NULL OR first_event_at < enrolled_at)",
+        )
+        .bind(stored(event.at))
+        .bind(event.plane.to_string())
+        .execute(&mut *tx)
+        .await?;
+        if first.rows_affected() == 1 {
+            add(&mut tx, event).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
     /// Adds an entry to a timeline.
     pub(crate) async fn add_event(&self, event: &NewEvent) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_alone().await?;
         add(&mut tx, event).await?;
         Ok(tx.commit().await?)
     }

@@ -1,10 +1,10 @@
 //! Flows, together with where their two ends live.
 
-use sqlx::Row as _;
-use zen_proto::ids::{EndpointId, FlowId, PlaneId, TenantId};
+use zen_proto::ids::{EndpointId, FlowId, PlaneId, TargetId, TenantId};
 
 use super::{
-    DbRow, Page, Store, StoreError, Tx, Wanted, json, name_taken, number, stored, to_json, word,
+    DbRow, NewAudit, Page, Store, StoreError, Tx, Wanted, audit, flag, json, name_taken, number,
+    stored, to_json, word,
 };
 use crate::flow::{Flow, FlowBody};
 
@@ -16,7 +16,7 @@ pub(super) fn flow(row: &DbRow) -> Result<Flow, sqlx::Error> {
         endpoint_plane: word(row, "endpoint_plane_id")?,
         target: word(row, "target_id")?,
         target_plane: word(row, "target_plane_id")?,
-        whole: row.try_get("whole")?,
+        whole: flag(row, "whole")?,
         body: json(row, "spec")?,
         created_at: number(row, "created_at")?,
         updated_at: number(row, "updated_at")?,
@@ -48,6 +48,15 @@ pub(crate) struct Room {
     pub(crate) most: usize,
 }
 
+/// Which flows are wanted; none means any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FlowsOf {
+    /// Where one end lives.
+    pub(crate) plane: Option<PlaneId>,
+    pub(crate) endpoint: Option<EndpointId>,
+    pub(crate) target: Option<TargetId>,
+}
+
 /// What came of adding a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Added {
@@ -61,7 +70,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NameTaken`] if another flow of the tenant has the name.
-    pub(crate) async fn add_flow(&self, new: &Flow, room: &Room) -> Result<Added, StoreError> {
+    pub(crate) async fn add_flow(
+        &self,
+        new: &Flow,
+        room: &Room,
+        entry: &NewAudit,
+    ) -> Result<Added, StoreError> {
         let mut tx = self.write().await?;
         for plane in room.planes {
             if flows_in(&mut tx, plane).await? >= room.most as u64 {
@@ -83,6 +97,7 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(name_taken)?;
+        audit::append(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(Added::Added)
     }
@@ -102,20 +117,27 @@ impl Store {
         Ok(found)
     }
 
-    /// The tenant's flows, from one endpoint or all.
+    /// The tenant's flows.
     pub(crate) async fn flows(
         &self,
         tenant: TenantId,
-        endpoint: Option<EndpointId>,
+        of: &FlowsOf,
         wanted: &Wanted,
     ) -> Result<Page<Flow>, StoreError> {
         let rows = sqlx::query(joined!(
-            "WHERE f.tenant_id = $1 AND ($2 = '' OR f.endpoint_id = $2) AND f.id > $3 \
-             ORDER BY f.id LIMIT $4"
+            "WHERE f.tenant_id = $1 AND ($2 = '' OR f.endpoint_id = $2) \
+             AND ($3 = '' OR f.target_id = $3) \
+             AND ($4 = '' OR e.plane_id = $4 OR t.plane_id = $4) AND f.id > $5 \
+             AND ($6 = '' OR LOWER(f.name) LIKE LOWER($6) ESCAPE '\\') \
+             AND ($7 = '' OR f.name = $7) ORDER BY f.id LIMIT $8"
         ))
         .bind(tenant.to_string())
-        .bind(endpoint.map(|id| id.to_string()).unwrap_or_default())
+        .bind(of.endpoint.map(|id| id.to_string()).unwrap_or_default())
+        .bind(of.target.map(|id| id.to_string()).unwrap_or_default())
+        .bind(of.plane.map(|id| id.to_string()).unwrap_or_default())
         .bind(&wanted.after)
+        .bind(wanted.named.pattern())
+        .bind(&wanted.named.exact)
         .bind(wanted.rows())
         .try_map(|row: DbRow| flow(&row))
         .fetch_all(&self.reader)
@@ -145,7 +167,9 @@ impl Store {
         read: &Flow,
         body: &FlowBody,
         at: u64,
+        entry: &NewAudit,
     ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
         let done = sqlx::query(
             "UPDATE flows SET name = $1, enabled = $2, spec = $3, updated_at = $4, \
              version = version + 1 WHERE id = $5 AND version = $6",
@@ -156,29 +180,41 @@ impl Store {
         .bind(stored(at))
         .bind(read.id.to_string())
         .bind(stored(read.version))
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await
         .map_err(name_taken)?;
         if done.rows_affected() == 0 {
-            Err(StoreError::Changed)
-        } else {
-            Ok(())
+            return Err(StoreError::Changed);
         }
+        audit::append(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
     }
 
-    /// Removes a flow. Answers whether there was one.
-    pub(crate) async fn remove_flow(&self, id: FlowId) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM flows WHERE id = $1")
+    /// Removes a flow. Answers whether there was one, at the `pinned` version.
+    pub(crate) async fn remove_flow(
+        &self,
+        id: FlowId,
+        pinned: Option<u64>,
+        entry: &NewAudit,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.write().await?;
+        let done = sqlx::query("DELETE FROM flows WHERE id = $1 AND ($2 = 0 OR version = $2)")
             .bind(id.to_string())
-            .execute(&self.writer)
+            .bind(stored(pinned.unwrap_or(0)))
+            .execute(&mut *tx)
             .await?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        audit::append(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }
 
 async fn flows_in(tx: &mut Tx, plane: PlaneId) -> Result<u64, StoreError> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS flows FROM flows f JOIN endpoints e ON e.id = f.endpoint_id \
+        "SELECT CAST(COUNT(*) AS BIGINT) AS flows FROM flows f JOIN endpoints e ON e.id = f.endpoint_id \
          JOIN targets t ON t.id = f.target_id WHERE e.plane_id = $1 OR t.plane_id = $1",
     )
     .bind(plane.to_string())

@@ -7,17 +7,26 @@ use zen_proto::ids::PlaneId;
 use super::flows::{flow, joined};
 use super::placed::{Noun, placed};
 use super::planes::plane;
-use super::{Db, DbRow, Store, StoreError};
+use super::{DbRow, Store, StoreError, Tx, hash, number};
 use crate::desired::Inputs;
 use crate::endpoint::EndpointBody;
 use crate::plane::Plane;
 use crate::target::TargetBody;
 
+/// What was last published to a plane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Last {
+    /// 0 if nothing was.
+    pub(crate) revision: u64,
+    pub(crate) content_sha256: Option<[u8; 32]>,
+}
+
 impl Store {
-    /// What the plane's snapshot is made of; nothing if there is no such plane.
-    pub(crate) async fn inputs(&self, id: PlaneId) -> Result<Option<Inputs>, StoreError> {
-        // One transaction: one state of the database, whatever is written meanwhile.
-        let mut tx = self.reader.begin().await?;
+    /// What the plane's snapshot is made of, and what was published of it; nothing if there is no
+    /// such plane. Both are of one moment: whoever publishes on top of what was read here has
+    /// missed nothing that another control plane published before.
+    pub(crate) async fn inputs(&self, id: PlaneId) -> Result<Option<(Inputs, Last)>, StoreError> {
+        let mut tx = self.read().await?;
         let Some(own) = find_plane(&mut tx, id).await? else {
             return Ok(None);
         };
@@ -54,7 +63,8 @@ impl Store {
                     .fetch_all(&mut *tx)
                     .await?;
         }
-        Ok(Some(Inputs {
+        let last = last_published(&mut tx, id).await?;
+        let inputs = Inputs {
             plane: own,
             endpoints,
             targets,
@@ -62,14 +72,26 @@ impl Store {
             served,
             data_plane,
             bridges,
-        }))
+        };
+        Ok(Some((inputs, last)))
     }
 }
 
-async fn find_plane(
-    tx: &mut sqlx::Transaction<'_, Db>,
-    id: PlaneId,
-) -> Result<Option<Plane>, StoreError> {
+async fn last_published(tx: &mut Tx, id: PlaneId) -> Result<Last, StoreError> {
+    let found = sqlx::query("SELECT revision, content_sha256 FROM snapshots WHERE plane_id = $1")
+        .bind(id.to_string())
+        .try_map(|row: DbRow| {
+            Ok(Last {
+                revision: number(&row, "revision")?,
+                content_sha256: Some(hash(&row, "content_sha256")?),
+            })
+        })
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(found.unwrap_or_default())
+}
+
+async fn find_plane(tx: &mut Tx, id: PlaneId) -> Result<Option<Plane>, StoreError> {
     let found = sqlx::query("SELECT * FROM planes WHERE id = $1")
         .bind(id.to_string())
         .try_map(|row: DbRow| plane(&row))

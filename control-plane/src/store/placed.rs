@@ -8,8 +8,8 @@ use sqlx::Row as _;
 use zen_proto::ids::{PlaneId, TenantId};
 
 use super::{
-    DbRow, Page, Store, StoreError, Wanted, json, name_taken, number, number_if, stored, to_json,
-    word,
+    DbRow, NewAudit, Page, Store, StoreError, Wanted, audit, json, name_taken, number, number_if,
+    stored, to_json, word,
 };
 
 /// The statements for one table.
@@ -54,7 +54,9 @@ macro_rules! statements {
                 "SELECT * FROM ",
                 $table,
                 " WHERE tenant_id = $1 AND removed_at IS NULL ",
-                "AND ($2 = '' OR plane_id = $2) AND id > $3 ORDER BY id LIMIT $4"
+                "AND ($2 = '' OR plane_id = $2) AND id > $3 ",
+                "AND ($4 = '' OR LOWER(name) LIKE LOWER($4) ESCAPE '\\') ",
+                "AND ($5 = '' OR name = $5) ORDER BY id LIMIT $6"
             ),
             concat!(
                 "UPDATE ",
@@ -66,7 +68,7 @@ macro_rules! statements {
                 "UPDATE ",
                 $table,
                 " SET removed_at = $1, version = version + 1 ",
-                "WHERE id = $2 AND removed_at IS NULL"
+                "WHERE id = $2 AND removed_at IS NULL AND ($3 = 0 OR version = $3)"
             ),
             concat!(
                 "SELECT id FROM flows WHERE ",
@@ -136,6 +138,8 @@ where
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {
     Removed,
+    /// It is at another version than the one it is meant for.
+    Changed,
     /// There is none of that id, or not any more.
     Absent,
     /// Enabled flows use it: some of their ids.
@@ -147,7 +151,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NameTaken`] if another one in the plane has the name.
-    pub(crate) async fn add<B: Noun>(&self, new: &Placed<B>) -> Result<(), StoreError> {
+    pub(crate) async fn add<B: Noun>(
+        &self,
+        new: &Placed<B>,
+        entry: &NewAudit,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
         sqlx::query(B::SQL.add)
             .bind(new.id.to_string())
             .bind(new.tenant.to_string())
@@ -155,10 +164,11 @@ impl Store {
             .bind(new.body.name().to_owned())
             .bind(to_json(&new.body)?)
             .bind(stored(new.created_at))
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await
             .map_err(name_taken)?;
-        Ok(())
+        audit::append(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The tenant's endpoint or target of that id, removed ones too.
@@ -193,6 +203,8 @@ impl Store {
             .bind(tenant.to_string())
             .bind(plane.map(|id| id.to_string()).unwrap_or_default())
             .bind(&wanted.after)
+            .bind(wanted.named.pattern())
+            .bind(&wanted.named.exact)
             .bind(wanted.rows())
             .try_map(|row: DbRow| placed(&row))
             .fetch_all(&self.reader)
@@ -211,25 +223,33 @@ impl Store {
         read: &Placed<B>,
         body: &B,
         at: u64,
+        entry: &NewAudit,
     ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
         let done = sqlx::query(B::SQL.change)
             .bind(body.name().to_owned())
             .bind(to_json(body)?)
             .bind(stored(at))
             .bind(read.id.to_string())
             .bind(stored(read.version))
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await
             .map_err(name_taken)?;
         if done.rows_affected() == 0 {
-            Err(StoreError::Changed)
-        } else {
-            Ok(())
+            return Err(StoreError::Changed);
         }
+        audit::append(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
     }
 
-    /// Removes one, unless enabled flows use it.
-    pub(crate) async fn remove<B: Noun>(&self, id: B::Id, at: u64) -> Result<Removal, StoreError> {
+    /// Removes one, unless enabled flows use it, or it is not at the `pinned` version.
+    pub(crate) async fn remove<B: Noun>(
+        &self,
+        id: B::Id,
+        pinned: Option<u64>,
+        at: u64,
+        entry: &NewAudit,
+    ) -> Result<Removal, StoreError> {
         let mut tx = self.write().await?;
         let flows: Vec<String> = sqlx::query(B::SQL.flows)
             .bind(id.to_string())
@@ -242,13 +262,14 @@ impl Store {
         let done = sqlx::query(B::SQL.remove)
             .bind(stored(at))
             .bind(id.to_string())
+            .bind(stored(pinned.unwrap_or(0)))
             .execute(&mut *tx)
             .await?;
+        if done.rows_affected() == 0 {
+            return Ok(pinned.map_or(Removal::Absent, |_| Removal::Changed));
+        }
+        audit::append(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(if done.rows_affected() == 0 {
-            Removal::Absent
-        } else {
-            Removal::Removed
-        })
+        Ok(Removal::Removed)
     }
 }

@@ -4,8 +4,8 @@ use sqlx::Row as _;
 use zen_proto::ids::PlaneId;
 
 use super::{
-    DbRow, Page, Scope, Store, StoreError, Wanted, name_taken, number, number_if, stored, word,
-    word_if,
+    DbRow, NewAudit, Notice, Page, Scope, Store, StoreError, Wanted, audit, name_taken, number,
+    number_if, stored, word, word_if,
 };
 use crate::plane::{Plane, PlaneKind};
 
@@ -21,6 +21,17 @@ pub(crate) struct Heard<'a> {
     pub(crate) at: u64,
     pub(crate) agent_version: &'a str,
     pub(crate) applied_revision: u64,
+}
+
+/// What came of retiring a plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retired {
+    /// It is out of service from now on.
+    Now,
+    /// It was out of service already.
+    Before,
+    /// It is at another version than the one that is meant.
+    Changed,
 }
 
 pub(super) fn plane(row: &DbRow) -> Result<Plane, sqlx::Error> {
@@ -46,7 +57,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NameTaken`] if an unretired plane of the tenant has the name.
-    pub(crate) async fn add_plane(&self, plane: &Plane) -> Result<(), StoreError> {
+    pub(crate) async fn add_plane(
+        &self,
+        plane: &Plane,
+        entry: &NewAudit,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO planes (id, tenant_id, name, kind, data_plane_id, created_at, version, \
              applied_revision, recoveries) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0)",
@@ -58,10 +74,11 @@ impl Store {
         .bind(plane.data_plane.map(|id| id.to_string()))
         .bind(stored(plane.created_at))
         .bind(stored(plane.version))
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await
         .map_err(name_taken)?;
-        Ok(())
+        audit::append(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The plane, whosever it is.
@@ -88,15 +105,21 @@ impl Store {
     pub(crate) async fn planes(
         &self,
         scope: Scope,
+        kind: Option<PlaneKind>,
         wanted: &Wanted,
     ) -> Result<Page<Plane>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM planes WHERE (tenant_id = $1 OR tenant_id = $2) AND id > $3 \
-             ORDER BY id LIMIT $4",
+             AND ($4 = '' OR kind = $4) \
+             AND ($5 = '' OR LOWER(name) LIKE LOWER($5) ESCAPE '\\') \
+             AND ($6 = '' OR name = $6) ORDER BY id LIMIT $7",
         )
         .bind(scope.tenant.to_string())
         .bind(scope.also.to_string())
         .bind(&wanted.after)
+        .bind(kind.map(PlaneKind::as_str).unwrap_or_default())
+        .bind(wanted.named.pattern())
+        .bind(&wanted.named.exact)
         .bind(wanted.rows())
         .try_map(|row: DbRow| plane(&row))
         .fetch_all(&self.reader)
@@ -143,7 +166,9 @@ impl Store {
         &self,
         read: &Plane,
         change: &PlaneChange,
+        entry: &NewAudit,
     ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
         let done = sqlx::query(
             "UPDATE planes SET name = $1, data_plane_id = $2, version = version + 1 \
              WHERE id = $3 AND version = $4 AND retired_at IS NULL",
@@ -152,41 +177,62 @@ impl Store {
         .bind(change.data_plane.map(|id| id.to_string()))
         .bind(read.id.to_string())
         .bind(stored(read.version))
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await
         .map_err(name_taken)?;
         if done.rows_affected() == 0 {
-            Err(StoreError::Changed)
-        } else {
-            Ok(())
+            return Err(StoreError::Changed);
         }
+        audit::append(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Takes a plane out of service for good: its bundles and keys are worth nothing any more.
-    /// Answers whether it was in service.
-    pub(crate) async fn retire_plane(&self, id: PlaneId, at: u64) -> Result<bool, StoreError> {
+    pub(crate) async fn retire_plane(
+        &self,
+        id: PlaneId,
+        pinned: Option<u64>,
+        at: u64,
+        entry: &NewAudit,
+    ) -> Result<Retired, StoreError> {
         let mut tx = self.write().await?;
         let done = sqlx::query(
             "UPDATE planes SET retired_at = $1, version = version + 1 \
-             WHERE id = $2 AND retired_at IS NULL",
+             WHERE id = $2 AND retired_at IS NULL AND ($3 = 0 OR version = $3)",
         )
         .bind(stored(at))
         .bind(id.to_string())
+        .bind(stored(pinned.unwrap_or(0)))
         .execute(&mut *tx)
         .await?;
+        if done.rows_affected() == 0 {
+            let row = sqlx::query("SELECT retired_at FROM planes WHERE id = $1")
+                .bind(id.to_string())
+                .try_map(|row: DbRow| number_if(&row, "retired_at"))
+                .fetch_optional(&mut *tx)
+                .await?;
+            let before = row.flatten().is_some() || pinned.is_none();
+            return Ok(if before {
+                Retired::Before
+            } else {
+                Retired::Changed
+            });
+        }
         sqlx::query("UPDATE plane_identities SET current = $1 WHERE plane_id = $2")
             .bind(false)
             .bind(id.to_string())
             .execute(&mut *tx)
             .await?;
+        audit::append(&mut tx, entry).await?;
+        self.notify(&mut tx, &Notice::Retired(id)).await?;
         tx.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(Retired::Now)
     }
 
     /// Keeps what was last heard of a plane. Answers whether it is the first heartbeat since its
     /// last redemption.
     pub(crate) async fn heard(&self, id: PlaneId, heard: &Heard<'_>) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_alone().await?;
         sqlx::query(
             "UPDATE planes SET last_heartbeat_at = $1, agent_version = $2, applied_revision = $3 \
              WHERE id = $4",

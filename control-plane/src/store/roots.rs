@@ -68,9 +68,16 @@ impl Store {
         Ok(word(&row, "id")?)
     }
 
-    /// Writes what the first start made, all or nothing.
-    pub(crate) async fn begin(&self, first: &FirstStart) -> Result<(), StoreError> {
+    /// Writes what the first start made, all or nothing. Answers whether it was the first: several
+    /// control planes may start at once.
+    pub(crate) async fn begin(&self, first: &FirstStart) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
+        let before = sqlx::query("SELECT id FROM roots LIMIT 1")
+            .fetch_optional(&mut *tx)
+            .await?;
+        if before.is_some() {
+            return Ok(false);
+        }
         let at = stored(first.at);
         sqlx::query(
             "INSERT INTO roots (trust_domain, certificate_pem, sealed_key, created_at) VALUES ($1, $2, $3, $4)",
@@ -105,6 +112,7 @@ impl Store {
         .bind(at)
         .execute(&mut *tx)
         .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(true)
     }
 }

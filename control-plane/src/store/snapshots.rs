@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use zen_proto::ids::PlaneId;
 
-use super::{DbRow, Store, StoreError, hash, number, stored};
+use super::{DbRow, Notice, Store, StoreError, hash, number, stored};
 
 /// A snapshot as it was published.
 #[derive(Clone, Debug)]
@@ -45,34 +45,41 @@ impl Store {
         Ok(found.unwrap_or(0))
     }
 
-    /// Publishes, if the revision is beyond the one published before.
+    /// Publishes, if what was published before is still of revision `before` (0 if nothing was),
+    /// and tells the other control planes.
     ///
     /// # Errors
     /// [`StoreError::Changed`] if somebody else published meanwhile.
     pub(crate) async fn publish(
         &self,
         plane: PlaneId,
+        before: u64,
         new: &Published,
         at: u64,
     ) -> Result<(), StoreError> {
+        // One statement keeps the promise: no turn among the writers is needed.
+        let mut tx = self.write_alone().await?;
         let done = sqlx::query(
             "INSERT INTO snapshots (plane_id, revision, content_sha256, snapshot, published_at) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (plane_id) DO UPDATE \
              SET revision = excluded.revision, content_sha256 = excluded.content_sha256, \
              snapshot = excluded.snapshot, published_at = excluded.published_at \
-             WHERE snapshots.revision < excluded.revision",
+             WHERE snapshots.revision = $6",
         )
         .bind(plane.to_string())
         .bind(stored(new.revision))
         .bind(new.content_sha256.as_slice())
         .bind(&new.snapshot)
         .bind(stored(at))
-        .execute(&self.writer)
+        .bind(stored(before))
+        .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
-            Err(StoreError::Changed)
-        } else {
-            Ok(())
+            return Err(StoreError::Changed);
         }
+        let revision = new.revision;
+        self.notify(&mut tx, &Notice::Published { plane, revision })
+            .await?;
+        Ok(tx.commit().await?)
     }
 }
