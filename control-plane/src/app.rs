@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tonic::transport::Server;
 use zen_chassis::chain::Chain;
 use zen_chassis::clock::{millis, to_unix_ms};
+use zen_chassis::ready::Condition;
 use zen_chassis::{App, Stage, net};
 use zen_identity::{AcceptOptions, ClientAuth, Expect, LiveIdentity, accept};
 use zen_proto::component::Component;
@@ -18,19 +20,29 @@ use zen_proto::limits;
 use zen_proto::session::v1::session_service_server::SessionServiceServer;
 
 use crate::authority::Authority;
-use crate::config::{Config, reachable};
+use crate::config::{Config, addresses, host, reachable};
 use crate::control::{Control, Times};
+use crate::dashboard::Kept;
 use crate::enrollment::{self, Enrollment};
+use crate::housekeeping;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::people::{self, People};
 use crate::publisher::{self, Touched};
+use crate::replicas::Replica;
 use crate::session::Sessions;
+use crate::store::{Engine, StoreError};
 use crate::{rest, setup};
 
+/// Sessions on their way to a welcome at once; more are asked to come a little later.
+const OPENINGS: usize = 256;
+/// Pause between two looks whether the database answers.
+const DATABASE_CHECK: Duration = Duration::from_secs(2);
 /// Calls of one agent's connection at the same time.
 const CALLS: usize = 16;
-/// Pause between HTTP/2 pings on an agent's connection.
-const PING: Duration = Duration::from_secs(20);
+/// Pause between HTTP/2 pings on an agent's connection. They only clear away connections without a
+/// session: of a session that is lost, missing heartbeats tell sooner.
+const PING: Duration = Duration::from_secs(60);
 /// Time for the answer to a ping.
 const PONG: Duration = Duration::from_secs(10);
 /// Longest sleep before the leaf's age is looked at again, and pause after a renewal that failed.
@@ -39,12 +51,16 @@ const LEAF_CHECK: Duration = Duration::from_secs(60 * 60);
 /// Dashboard, REST API, bundles, certificate authority, sessions, desired configuration.
 pub struct ControlPlane {
     control: Arc<Control>,
+    /// This control plane among others; none on SQLite.
+    replica: Option<Replica>,
+    database: Condition,
     http: TcpListener,
     http_address: SocketAddr,
     agents: TcpListener,
     agents_address: SocketAddr,
     api_key_file: PathBuf,
     default_tenant: TenantId,
+    sign_in_link: Option<String>,
 }
 
 impl ControlPlane {
@@ -64,6 +80,13 @@ impl ControlPlane {
     #[must_use]
     pub fn api_key_file(&self) -> &Path {
         &self.api_key_file
+    }
+
+    /// Where the first owner signs in, as long as they have not: whoever has this link can. Also
+    /// in the file `sign-in-link` of the state directory.
+    #[must_use]
+    pub fn sign_in_link(&self) -> Option<String> {
+        self.sign_in_link.clone()
     }
 
     /// The tenant that data planes belong to.
@@ -97,27 +120,39 @@ impl App for ControlPlane {
         let (agents, agents_address) = net::bind_tcp("agents.listen", config.agents.listen).await?;
         let advertise = config.agents.advertise.clone();
         let advertise = advertise.unwrap_or_else(|| reachable(agents_address).to_string());
-        let host = advertise
-            .rsplit_once(':')
-            .map_or(advertise.as_str(), |(host, _)| host);
+        let advertise = addresses(&advertise).collect::<Vec<_>>().join(",");
+        let hosts = addresses(&advertise).map(host).collect();
         let authority = Authority::open(
             &opened.found.roots,
             &opened.root_identity,
             &trust_domain,
-            vec![host.to_owned()],
+            hosts,
             LiveIdentity::new(stage.clock.time_provider()),
             stage.clock.now(),
         )?;
+        let reached = format!("http://{}/", reachable(http_address));
+        let people = People::new(&config, &reached, opened.root_identity, &stage.random)?;
+        let (live, asked) = match opened.store.engine() {
+            Engine::Sqlite => (Live::default(), None),
+            Engine::Postgres => {
+                let (live, asked) = Live::shared();
+                (live, Some(asked))
+            }
+        };
         let control = Arc::new(Control {
             stage: stage.clone(),
             store: opened.store,
             authority,
-            live: Live::default(),
+            live,
             touched: Touched::default(),
             metrics: Metrics::new(&stage.meter),
+            kept: Kept::default(),
             trust_domain,
             operator_tenant: opened.found.operator_tenant,
+            default_tenant: opened.found.default_tenant,
+            people,
             agents_advertise: advertise,
+            openings: Arc::new(Semaphore::new(OPENINGS)),
             times: Times {
                 bundle_ttl: config.bundle_ttl,
                 heartbeat_interval: config.heartbeat_interval,
@@ -126,9 +161,19 @@ impl App for ControlPlane {
             },
             recovery_budget: config.recovery_budget,
         });
+        let sign_in_link = control.first_owner().await?;
+        if !http_address.ip().is_loopback() && !control.people.cookies.secure {
+            tracing::warn!(
+                http = %http_address,
+                "listening beyond this machine without TLS: set http.url to the https address of \
+                 the proxy in front"
+            );
+        }
         tracing::info!(http = %http_address, agents = %agents_address, "control plane bound");
         show_state(&control);
         Ok(Self {
+            replica: asked.map(|asked| Replica::new(Arc::clone(&control), asked)),
+            database: stage.ready.condition("database", "not looked at yet"),
             control,
             http,
             http_address,
@@ -136,28 +181,69 @@ impl App for ControlPlane {
             agents_address,
             api_key_file: opened.api_key_file,
             default_tenant: opened.found.default_tenant,
+            sign_in_link,
         })
     }
 
     async fn run(self, stage: Stage) -> anyhow::Result<()> {
         let Self {
             control,
+            replica,
+            database,
             http,
             agents,
             ..
         } = self;
+        let watching = watch_database(Arc::clone(&control), database);
+        stage.tasks.spawn("database", watching);
+        if let Some(replica) = replica {
+            let stop = stage.shutdown.clone();
+            stage.tasks.spawn("replica", replica.run(stop));
+        }
         let publishing = publisher::run(Arc::clone(&control), stage.shutdown.clone());
         stage.tasks.spawn("publisher", publishing);
+        let tidying = housekeeping::run(Arc::clone(&control), stage.shutdown.clone());
+        stage.tasks.spawn("housekeeping", tidying);
         stage.tasks.spawn("leaf", renew_leaf(Arc::clone(&control)));
         stage
             .tasks
             .spawn("agents", serve_agents(Arc::clone(&control), agents));
+        let clearing = people::clear(Arc::clone(&control));
+        stage.tasks.spawn("sessions", clearing);
         let router = rest::router(Arc::clone(&control));
         let serving = rest::serve(http, router, stage.shutdown.clone());
         stage.tasks.spawn("rest", serving);
         // Sessions and requests under way end with the stage's tasks, which the caller joins.
         stage.shutdown.cancelled().await;
         Ok(())
+    }
+}
+
+/// Looks whether the database answers, and says so in readiness.
+async fn watch_database(control: Arc<Control>, shown: Condition) -> Result<(), StoreError> {
+    let stop = control.stage.shutdown.clone();
+    let mut lost = false;
+    loop {
+        match control.store.check().await {
+            Ok(()) => {
+                if lost {
+                    tracing::info!("the database answers again");
+                }
+                lost = false;
+                shown.ready();
+            }
+            Err(error) => {
+                if !lost {
+                    tracing::error!(error = %Chain(&error), "the database is lost");
+                }
+                lost = true;
+                shown.not_ready(format!("{}: {}", error.code(), Chain(&error)));
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(DATABASE_CHECK) => {}
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //! transaction: the case is opened, judged by [`judge`], and closed with what came of it.
 
 mod judge;
-mod limiter;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -19,21 +19,26 @@ use zen_proto::enrollment::v1::{
 use zen_proto::ids::{BundleId, PlaneId};
 
 use self::judge::{Recovery, Redemption, Refused, Verdict};
-use self::limiter::Limiter;
 use crate::control::Control;
 use crate::digest::fingerprint;
+use crate::limiter::{Limiter, Rate, network};
 use crate::plane::Plane;
 use crate::store::{EventKind, Issued, NewEvent, StoreError};
 
 /// Largest request; an honest one takes about 700 bytes.
 pub(crate) const REQUEST: usize = 64 * 1024;
+/// Calls of one address; many agents may stand behind one.
+const RATE: Rate = Rate {
+    burst: 120.0,
+    per_second: 4.0,
+};
 /// Longest version text that is kept.
 const VERSION: usize = 64;
 
 /// Answers agents that have no identity, or none any more.
 pub(crate) struct Enrollment {
     control: Arc<Control>,
-    limiter: Limiter,
+    limiter: Limiter<IpAddr>,
 }
 
 /// Who asks, as far as the connection and the request tell.
@@ -79,7 +84,7 @@ impl Enrollment {
     pub(crate) fn new(control: Arc<Control>) -> Self {
         Self {
             control,
-            limiter: Limiter::default(),
+            limiter: Limiter::new(RATE),
         }
     }
 
@@ -88,7 +93,7 @@ impl Enrollment {
         let peer = request.extensions().get::<Peer>();
         let address = peer.ok_or_else(|| Status::internal("no peer"))?.address;
         let at = self.control.stage.clock.unix_ms();
-        if !self.limiter.admit(address.ip(), at) {
+        if self.limiter.admit(&network(address.ip()), at).is_err() {
             return Err(Status::resource_exhausted(
                 "too many requests from this address",
             ));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use zen_proto::ids::{PlaneId, TenantId};
-use zen_proto::session::v1::ComponentStatus;
+use zen_proto::session::v1::{ComponentStatus, LinkHealth, TargetHealth};
 
 /// Whether a plane belongs to a tenant or carries many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,6 +127,29 @@ impl Status {
     }
 }
 
+/// The text is no state of a plane.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is not a state of a plane (never_enrolled, connected, degraded, not_connected, retired)"
+)]
+pub(crate) struct UnknownStatus(String);
+
+impl FromStr for Status {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        let all = [
+            Self::NeverEnrolled,
+            Self::Connected,
+            Self::Degraded,
+            Self::NotConnected,
+            Self::Retired,
+        ];
+        let found = all.into_iter().find(|status| status.as_str() == text);
+        found.ok_or_else(|| UnknownStatus(text.to_owned()))
+    }
+}
+
 /// Judges a plane's status, and says why it is not simply connected (empty if there is nothing to
 /// say). `connected` is whether its session is open and was heard of in time.
 pub(crate) fn status(
@@ -162,7 +185,12 @@ pub(crate) fn status(
             format!("snapshot {revision} was rejected: {code}: {detail}"),
         );
     }
-    let unwell: Vec<String> = report.components.iter().filter_map(complaint).collect();
+    let mut unwell: Vec<String> = report.components.iter().filter_map(complaint).collect();
+    unwell.extend(report.components.iter().flat_map(apart));
+    // A data plane's targets are its tenants': what they answer is no fault of the plane.
+    if plane.kind == PlaneKind::Edge {
+        unwell.extend(troubles(report));
+    }
     if unwell.is_empty() {
         (Status::Connected, String::new())
     } else {
@@ -184,6 +212,65 @@ fn complaint(component: &ComponentStatus) -> Option<String> {
             pending.join(", ")
         )
     })
+}
+
+/// Peers that a component does not reach.
+fn apart(component: &ComponentStatus) -> impl Iterator<Item = String> {
+    let ComponentStatus {
+        component,
+        instance,
+        links,
+        ..
+    } = component;
+    links.iter().map(move |link| {
+        let LinkHealth {
+            to,
+            address,
+            detail,
+            ..
+        } = link;
+        format!("{component} {instance} does not reach {to} {address}: {detail}")
+    })
+}
+
+/// Targets named in a status at the most.
+const NAMED: usize = 3;
+
+/// What is wrong with targets, the first few by name.
+fn troubles(report: &Report) -> Vec<String> {
+    let all = || report.components.iter().flat_map(|said| &said.targets);
+    let mut told: Vec<String> = all().take(NAMED).map(trouble).collect();
+    let more = all().count().saturating_sub(NAMED);
+    if more > 0 {
+        told.push(format!("{more} more targets are not well"));
+    }
+    told
+}
+
+/// One target's trouble in words; its page has the details.
+fn trouble(health: &TargetHealth) -> String {
+    let name = if health.name.is_empty() {
+        &health.target_id
+    } else {
+        &health.name
+    };
+    let detail = &health.detail;
+    let does = match health.code.as_str() {
+        "TARGET_UNREACHABLE" if detail.to_lowercase().contains("refused") => "refuses connections",
+        "TARGET_UNREACHABLE" => "cannot be reached",
+        "TARGET_TIMEOUT" => "does not answer in time",
+        "TARGET_TLS_FAILED" => "fails the TLS handshake",
+        "TARGET_CONNECTION_LOST" => "breaks connections off",
+        "TARGET_GONE" => "answered 410 and rests until it is changed",
+        "TARGET_ADDRESS_REFUSED" => "has an address that may not be called",
+        "TARGET_INVALID" => "has a configuration that cannot be used",
+        "SECRET_UNREADABLE" => "needs a secret that cannot be read",
+        "TARGET_ERROR" | "TARGET_REJECTED" | "TARGET_REDIRECTED" => {
+            return format!("target {name} answers {detail}");
+        }
+        code => return format!("target {name} fails: {code}"),
+    };
+    format!("target {name} {does}")
 }
 
 #[cfg(test)]
@@ -225,6 +312,66 @@ pub(crate) mod tests {
         };
         assert_eq!(status(&plane, true, Some(&report), 4).0, Status::Degraded);
         assert_eq!(status(&plane, true, Some(&report), 5).0, Status::Connected);
+    }
+
+    #[test]
+    fn a_target_that_is_not_well_degrades_an_edge_plane_and_is_named() {
+        let target = TargetHealth {
+            name: "billing".to_owned(),
+            code: "TARGET_UNREACHABLE".to_owned(),
+            detail: "no connection: Connection refused (os error 111)".to_owned(),
+            ..TargetHealth::default()
+        };
+        let rejecting = TargetHealth {
+            name: "crm".to_owned(),
+            code: "TARGET_REJECTED".to_owned(),
+            detail: "HTTP 401".to_owned(),
+            ..TargetHealth::default()
+        };
+        let egress = ComponentStatus {
+            component: "egress".to_owned(),
+            ready: true,
+            targets: vec![target, rejecting],
+            ..ComponentStatus::default()
+        };
+        let report = Report {
+            components: vec![egress],
+            ..Report::default()
+        };
+        let edge = plane(PlaneKind::Edge, 1, None);
+        let (word, detail) = status(&edge, true, Some(&report), 1);
+        assert_eq!(word, Status::Degraded);
+        assert_eq!(
+            detail,
+            "target billing refuses connections; target crm answers HTTP 401"
+        );
+        let data = plane(PlaneKind::Data, 2, None);
+        assert_eq!(status(&data, true, Some(&report), 1).0, Status::Connected);
+    }
+
+    #[test]
+    fn a_bridge_that_is_not_reached_degrades_a_plane_whose_egress_is_ready() {
+        let link = LinkHealth {
+            to: "bridge".to_owned(),
+            address: "bridge.example:7443".to_owned(),
+            detail: "no answer".to_owned(),
+            ..LinkHealth::default()
+        };
+        let egress = ComponentStatus {
+            component: "egress".to_owned(),
+            instance: "0".to_owned(),
+            ready: true,
+            links: vec![link],
+            ..ComponentStatus::default()
+        };
+        let report = Report {
+            components: vec![egress],
+            ..Report::default()
+        };
+        let edge = plane(PlaneKind::Edge, 1, None);
+        let (word, detail) = status(&edge, true, Some(&report), 1);
+        assert_eq!(word, Status::Degraded);
+        assert!(detail.contains("bridge.example:7443"), "{detail}");
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub(crate) async fn run(control: Arc<Control>, stop: CancellationToken) -> Resul
 
 /// Makes one plane's snapshot anew and publishes it if its content is another one.
 async fn publish(control: &Control, plane: PlaneId, floor: u64) -> Result<(), StoreError> {
-    let Some(inputs) = control.store.inputs(plane).await? else {
+    let Some((inputs, last)) = control.store.inputs(plane).await? else {
         return Ok(());
     };
     if inputs.plane.is_retired() {
@@ -122,13 +122,11 @@ async fn publish(control: &Control, plane: PlaneId, floor: u64) -> Result<(), St
     }
     let mut snapshot = desired::snapshot(&inputs, &control.trust_domain);
     let content_sha256 = sha256(&snapshot.encode_to_vec());
-    let before = control.store.published(plane).await?;
-    let last = before.as_ref().map_or(0, |published| published.revision);
-    let same = before.is_some_and(|published| published.content_sha256 == content_sha256);
-    if same && last >= floor {
+    let same = last.content_sha256 == Some(content_sha256);
+    if same && last.revision >= floor {
         return Ok(());
     }
-    let revision = last.max(floor) + 1;
+    let revision = last.revision.max(floor) + 1;
     snapshot.revision = revision;
     let encoded = snapshot.encode_to_vec();
     if encoded.len() > limits::SNAPSHOT {
@@ -141,10 +139,20 @@ async fn publish(control: &Control, plane: PlaneId, floor: u64) -> Result<(), St
         content_sha256,
         snapshot: encoded,
     };
-    control
+    let at = control.stage.clock.unix_ms();
+    match control
         .store
-        .publish(plane, &published, control.stage.clock.unix_ms())
-        .await?;
+        .publish(plane, last.revision, &published, at)
+        .await
+    {
+        Ok(()) => {}
+        // Another control plane was first: what it published is looked at before anything else is.
+        Err(StoreError::Changed) => {
+            control.touched.overtake(plane, floor);
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    }
     control.metrics.published();
     control.live.published(plane, revision);
     tracing::info!(%plane, revision, "snapshot published");

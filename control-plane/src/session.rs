@@ -7,7 +7,7 @@ mod talk;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,6 +23,16 @@ use crate::plane::Plane;
 
 /// Messages to one agent that wait at the most.
 const OUTBOUND: usize = 8;
+
+/// Messages on their way to one agent. In boxes: a queue takes memory for more than it holds, and
+/// there are thousands of them.
+type Outbound = mpsc::Sender<Box<ControlMessage>>;
+/// What one agent is sent.
+type Down = Pin<Box<dyn Stream<Item = Result<ControlMessage, Status>> + Send>>;
+
+fn stream(outbound: mpsc::Receiver<Box<ControlMessage>>) -> Down {
+    Box::pin(ReceiverStream::new(outbound).map(|message| Ok(*message)))
+}
 
 /// Opens sessions.
 pub(crate) struct Sessions {
@@ -106,7 +116,7 @@ impl Sessions {
 
 #[tonic::async_trait]
 impl SessionService for Sessions {
-    type OpenStream = Pin<Box<dyn Stream<Item = Result<ControlMessage, Status>> + Send>>;
+    type OpenStream = Down;
 
     async fn open(
         &self,
@@ -114,14 +124,14 @@ impl SessionService for Sessions {
     ) -> Result<Response<Self::OpenStream>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Status::internal("no peer"))?;
-        let admission = self.admit(&peer).await?;
         let (out, outbound) = mpsc::channel(OUTBOUND);
+        let admission = self.admit(&peer).await?;
         match admission {
             Admission::Retired => {
                 let reason = "the plane was retired".to_owned();
                 let message = control_message::Message::Retired(Retired { reason });
                 // The queue is fresh and has room.
-                let _sent = out.try_send(Ok(ControlMessage {
+                let _sent = out.try_send(Box::new(ControlMessage {
                     message: Some(message),
                 }));
             }
@@ -134,6 +144,6 @@ impl SessionService for Sessions {
                     .spawn_side("session", talk.run(inbound));
             }
         }
-        Ok(Response::new(Box::pin(ReceiverStream::new(outbound))))
+        Ok(Response::new(stream(outbound)))
     }
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use url::Url;
 use zen_chassis::net::Address;
 use zen_proto::component::Component;
-use zen_proto::ids::{EndpointId, FlowId};
+use zen_proto::ids::{EndpointId, FlowId, TargetId};
+use zen_proto::limits;
 use zen_proto::session::v1::ComponentStatus;
 
 use crate::plane::PlaneKind;
@@ -20,12 +21,16 @@ const COMPONENTS: usize = 256;
 const TEXT: usize = 512;
 /// Reasons of one component at the most.
 const PENDING: usize = 16;
+/// Peers of one component that are not reached, at the most.
+const LINKS: usize = 16;
 
 /// What was said before.
 #[derive(Default)]
 pub(super) struct Notes {
     counts: HashMap<CountKey, Counts>,
     boots: HashMap<(String, String), String>,
+    /// It was told that the plane had its first event.
+    had_event: bool,
 }
 
 /// A component that began anew.
@@ -49,6 +54,20 @@ pub(super) fn bounded(components: Vec<ComponentStatus>) -> Vec<ComponentStatus> 
             }
             said.pending.truncate(PENDING);
             said.pending.iter_mut().for_each(cut);
+            said.targets.truncate(limits::UNWELL_TARGETS);
+            said.targets
+                .retain(|health| health.target_id.parse::<TargetId>().is_ok());
+            for health in &mut said.targets {
+                for text in [&mut health.code, &mut health.detail, &mut health.name] {
+                    cut(text);
+                }
+            }
+            said.links.truncate(LINKS);
+            for link in &mut said.links {
+                for text in [&mut link.to, &mut link.address, &mut link.detail] {
+                    cut(text);
+                }
+            }
             said
         })
         .collect()
@@ -138,9 +157,18 @@ impl Notes {
         changed
     }
 
-    /// The counts could not be written: they are news again.
-    pub(super) fn forget_counts(&mut self) {
+    /// Whether the plane has accepted or delivered something now; true once.
+    pub(super) fn first_event(&mut self, said: &[ComponentStatus]) -> bool {
+        let mut counters = said.iter().flat_map(|status| &status.counters);
+        let news = !self.had_event && counters.any(|c| c.accepted > 0 || c.delivered > 0);
+        self.had_event |= news;
+        news
+    }
+
+    /// What was heard could not be written: it is news again.
+    pub(super) fn forget(&mut self) {
         self.counts.clear();
+        self.had_event = false;
     }
 }
 
@@ -173,6 +201,16 @@ mod tests {
         assert_eq!(notes.counted(&[status("egress", "a", 1)]).len(), 0);
         assert_eq!(notes.counted(&[status("egress", "a", 2)]).len(), 1);
         assert_eq!(notes.counted(&[status("egress", "b", 2)]).len(), 1);
+    }
+
+    #[test]
+    fn the_first_event_is_told_once() {
+        let mut notes = Notes::default();
+        assert!(!notes.first_event(&[status("egress", "a", 0)]));
+        assert!(notes.first_event(&[status("egress", "a", 1)]));
+        assert!(!notes.first_event(&[status("egress", "a", 2)]));
+        notes.forget();
+        assert!(notes.first_event(&[status("egress", "a", 2)]));
     }
 
     #[test]

@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 use zen_chassis::chain::Chain;
 use zen_identity::Peer;
 use zen_proto::component::Component;
 use zen_proto::query::v1::answer;
-use zen_proto::session::v1::{AgentMessage, ControlMessage, Hello, agent_message};
+use zen_proto::session::v1::{AgentMessage, Hello, agent_message};
 
+use super::Outbound;
 use super::notes::Notes;
 use crate::control::Control;
 use crate::live::{Ask, Order, Place};
@@ -36,7 +37,7 @@ pub(super) struct Talk {
     control: Arc<Control>,
     plane: Plane,
     peer: Peer,
-    out: mpsc::Sender<Result<ControlMessage, Status>>,
+    out: Outbound,
     notes: Notes,
     addresses: HashMap<Component, BTreeMap<String, String>>,
     questions: HashMap<String, oneshot::Sender<answer::Answer>>,
@@ -50,6 +51,8 @@ pub(super) struct Talk {
     applied: u64,
     /// The revision sent last; 0 if none was.
     sent: u64,
+    /// When the snapshot is read again, after the store failed.
+    news_due: Option<Instant>,
     /// Planes whose revocation was last told; none before the first trust bundle.
     revoked: Option<Vec<String>>,
 }
@@ -71,6 +74,10 @@ enum End {
     Protocol,
     /// The control plane stops.
     Shutdown,
+    /// The control plane cannot serve it now.
+    Unready,
+    /// Too many others came at the same time.
+    Crowded,
 }
 
 impl End {
@@ -83,17 +90,14 @@ impl End {
             Self::Certificate => "the agent's certificate is over",
             Self::Protocol => "the agent broke the protocol",
             Self::Shutdown => "the control plane stops",
+            Self::Crowded => "too many planes connect at once",
+            Self::Unready => "the control plane cannot read its database",
         }
     }
 }
 
 impl Talk {
-    pub(super) fn new(
-        control: Arc<Control>,
-        plane: Plane,
-        peer: Peer,
-        out: mpsc::Sender<Result<ControlMessage, Status>>,
-    ) -> Self {
+    pub(super) fn new(control: Arc<Control>, plane: Plane, peer: Peer, out: Outbound) -> Self {
         let now = Instant::now();
         Self {
             applied: plane.applied_revision,
@@ -111,6 +115,7 @@ impl Talk {
             forgiven: false,
             agent_version: String::new(),
             sent: 0,
+            news_due: None,
             revoked: None,
         }
     }
@@ -120,9 +125,22 @@ impl Talk {
         let Some(hello) = first(&mut inbound).await else {
             return;
         };
+        // After a restart everybody comes at once: whoever cannot be taken now is told when to
+        // come, instead of waiting in a crowd until it gives up.
+        let Ok(opening) = Arc::clone(&self.control.openings).try_acquire_owned() else {
+            return self.say_goodbye(End::Crowded).await;
+        };
         self.agent_version = hello.version.chars().take(WORDS).collect();
         self.applied = hello.applied_revision;
-        let mut place = self.control.live.attach(self.plane.id, self.first_report());
+        let opened_at = match self.control.shared_time().await {
+            Ok(opened_at) => opened_at,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "a session cannot be opened");
+                return self.say_goodbye(End::Unready).await;
+            }
+        };
+        let live = &self.control.live;
+        let mut place = live.attach(self.plane.id, self.first_report(), opened_at);
         self.control.metrics.sessions.add(1, &[]);
         let (id, address) = (self.plane.id, self.peer.address.to_string());
         tracing::info!(plane = %id, %address, version = %self.agent_version, "session opened");
@@ -131,7 +149,10 @@ impl Talk {
             format!("agent {}", self.agent_version),
         )
         .await;
-        let end = match self.greet(&mut place).await {
+        let greeted = self.greet(&mut place).await;
+        // The next may come in.
+        drop(opening);
+        let end = match greeted {
             Ok(()) => self.listen(&mut place, &mut inbound).await,
             Err(end) => end,
         };
@@ -163,7 +184,7 @@ impl Talk {
             Ok(_) => return Err(End::Retired),
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "plane could not be looked at");
-                return Err(End::Closed);
+                return Err(End::Unready);
             }
         }
         self.say_welcome().await?;
@@ -176,14 +197,16 @@ impl Talk {
         let stop = self.control.stage.shutdown.clone();
         loop {
             let silent = self.last_heard + self.control.times.heartbeat_lost;
+            let news_due = self.news_due;
             let outcome = tokio::select! {
                 () = stop.cancelled() => Err(End::Shutdown),
                 order = place.orders.recv() => match order {
-                    Some(Order::Ask(ask)) => self.ask(ask).await,
+                    Some(Order::Ask(ask)) => self.ask(*ask).await,
                     Some(Order::Retire) => Err(End::Retired),
                     None => Err(End::Replaced),
                 },
                 Ok(()) = place.revision.changed() => self.say_news().await,
+                () = due(news_due) => self.say_news().await,
                 message = inbound.next() => match message {
                     Some(Ok(message)) => self.hear(place, message).await,
                     Some(Err(_)) | None => Err(End::Closed),
@@ -229,6 +252,14 @@ impl Talk {
         if let Err(error) = self.control.store.add_event(event).await {
             tracing::warn!(plane = %self.plane.id, error = %Chain(&error), "cannot keep an event");
         }
+    }
+}
+
+/// Waits for a moment that may never come.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

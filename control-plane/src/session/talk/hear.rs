@@ -67,7 +67,7 @@ impl Talk {
         self.applied = said.applied_revision;
         if let Err(error) = self.write_down(&components).await {
             // What the plane says is said again at the next heartbeat.
-            self.notes.forget_counts();
+            self.notes.forget();
             self.addresses.clear();
             tracing::warn!(plane = %self.plane.id, error = %Chain(&error), "cannot keep a heartbeat");
         }
@@ -101,6 +101,7 @@ impl Talk {
     /// Keeps addresses and counters that are not as they were.
     async fn write_down(&mut self, said: &[ComponentStatus]) -> Result<(), StoreError> {
         let (control, id) = (Arc::clone(&self.control), self.plane.id);
+        let at = control.stage.clock.unix_ms();
         for restarted in self.notes.restarted(said) {
             let notes::Restarted {
                 component,
@@ -112,11 +113,15 @@ impl Talk {
                 .fold_counts(id, &component, &instance, &boot_id)
                 .await?;
         }
+        if self.notes.first_event(said) {
+            let detail = "an event was accepted or delivered for the first time";
+            let event = self.event(EventKind::FirstEvent, detail);
+            control.store.first_event(&event).await?;
+        }
         let counted = self.notes.counted(said);
         if !counted.is_empty() {
-            control.store.count(id, &counted).await?;
+            control.store.count(&self.plane, &counted, at).await?;
         }
-        let at = control.stage.clock.unix_ms();
         let forget = at.saturating_sub(zen_chassis::clock::millis(FORGET_ADDRESS));
         let due = self
             .last_written

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use prost::bytes::Bytes;
+use tokio::time::Instant;
 use zen_chassis::chain::Chain;
 use zen_chassis::clock::millis;
 use zen_identity::{chain_to_pem, csr_public_key_sha256, csr_spki};
@@ -14,12 +15,22 @@ use zen_proto::session::v1::{
 use zen_proto::snapshot::v1::Snapshot;
 
 use super::{End, Talk};
+use crate::config::addresses;
 use crate::digest::fingerprint;
 use crate::session::chunks;
 use crate::store::{EventKind, Issued, NewEvent};
 
 /// When an agent comes back after the control plane stopped, at the earliest.
-const COME_BACK: Duration = Duration::from_secs(2);
+const COME_BACK: Duration = Duration::from_millis(200);
+/// Sessions that are opened in a second without anybody noticing: agents that are sent away
+/// together come back at this pace.
+const PACE: f64 = 500.0;
+/// They come back within this span, however many they are.
+const SPAN: std::ops::RangeInclusive<f64> = 1.0..=10.0;
+/// When an agent comes back to a control plane that could not take it, about.
+const COME_BACK_UNREADY: Duration = Duration::from_secs(3);
+/// Pause before the snapshot is read again, after the store failed.
+const NEWS_AGAIN: Duration = Duration::from_secs(2);
 /// When a session that was replaced may be tried again: by then its owner knows better.
 const COME_BACK_REPLACED: Duration = Duration::from_secs(30);
 /// Time for the last word.
@@ -33,7 +44,7 @@ impl Talk {
         let message = ControlMessage {
             message: Some(message),
         };
-        let sent = self.out.send(Ok(message));
+        let sent = self.out.send(Box::new(message));
         match tokio::time::timeout(self.control.times.heartbeat_lost, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_closed)) => Err(End::Closed),
@@ -43,10 +54,19 @@ impl Talk {
 
     pub(super) async fn say_welcome(&self) -> Result<(), End> {
         let interval = millis(self.control.times.heartbeat_interval);
+        let addresses: Vec<_> = addresses(&self.control.agents_advertise)
+            .map(str::to_owned)
+            .collect();
         self.say(control_message::Message::Welcome(Welcome {
             server_time_ms: self.control.stage.clock.unix_ms(),
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
             control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
+            // One alone is the bundle's, or leads through something that only the plane knows.
+            addresses: if addresses.len() > 1 {
+                addresses
+            } else {
+                Vec::new()
+            },
         }))
         .await
     }
@@ -54,11 +74,12 @@ impl Talk {
     /// The published snapshot, if the agent has another one, and whom to trust, if that is news.
     pub(super) async fn say_news(&mut self) -> Result<(), End> {
         let (control, plane) = (self.control.clone(), self.plane.id);
+        self.news_due = None;
         let published = match control.store.published(plane).await {
             Ok(published) => published,
             Err(error) => {
                 tracing::warn!(%plane, error = %Chain(&error), "cannot read the snapshot");
-                control.touched.touch([plane]);
+                self.news_due = Some(Instant::now() + NEWS_AGAIN);
                 return Ok(());
             }
         };
@@ -181,8 +202,11 @@ impl Talk {
             }
             End::Replaced | End::Protocol => COME_BACK_REPLACED,
             End::Certificate => Duration::ZERO,
-            // Not all at once.
-            End::Shutdown => self.control.stage.random.jitter(COME_BACK, 0.5),
+            End::Shutdown => {
+                let (live, random) = (&self.control.live, &self.control.stage.random);
+                paced(live.sessions(), random.fraction())
+            }
+            End::Unready | End::Crowded => self.control.stage.random.jitter(COME_BACK_UNREADY, 0.5),
         };
         let come_back_after_ms = u32::try_from(millis(come_back)).unwrap_or(u32::MAX);
         self.say_last(control_message::Message::GoAway(GoAway {
@@ -195,5 +219,25 @@ impl Talk {
     /// The agent may be gone already: then it hears it when it comes back.
     async fn say_last(&self, message: control_message::Message) {
         let _told = tokio::time::timeout(GOODBYE, self.say(message)).await;
+    }
+}
+
+/// When one of so many agents comes back: not all at once, and none after the span.
+fn paced(sessions: usize, fraction: f64) -> Duration {
+    let sessions = f64::from(u32::try_from(sessions).unwrap_or(u32::MAX));
+    let span = (sessions / PACE).clamp(*SPAN.start(), *SPAN.end());
+    COME_BACK + Duration::from_secs_f64(span * fraction.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_come_back_at_a_pace_and_all_within_eleven_seconds() {
+        assert_eq!(paced(1, 0.0), COME_BACK);
+        assert_eq!(paced(10, 1.0), COME_BACK + Duration::from_secs(1));
+        assert_eq!(paced(2_000, 0.5), COME_BACK + Duration::from_secs(2));
+        assert_eq!(paced(1_000_000, 1.0), COME_BACK + Duration::from_secs(10));
     }
 }
