@@ -1,6 +1,7 @@
 //! An endpoint: where a source posts. What a person writes about it, and what its plane is told.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use zen_proto::ids::EndpointId;
 use zen_proto::limits;
 use zen_proto::snapshot::v1 as wire;
@@ -15,45 +16,86 @@ pub(crate) type Endpoint = Placed<EndpointBody>;
 const TOLERANCE: u32 = 24 * 60 * 60;
 
 /// What a person writes about an endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EndpointBody {
     /// The plane where it lives; never changes.
     pub(crate) plane_id: String,
+    #[schema(min_length = 1, max_length = 100)]
     pub(crate) name: String,
     pub(crate) verification: Verification,
     /// Upper-case HTTP methods; empty means POST.
     #[serde(default)]
+    #[schema(max_items = 64)]
     pub(crate) methods: Vec<String>,
     /// Bytes; none means 1 MiB.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 10485760)]
     pub(crate) max_body_bytes: Option<u64>,
     /// Networks that may post; empty means any.
     #[serde(default)]
+    #[schema(max_items = 64)]
     pub(crate) allowed_sources: Vec<String>,
 }
 
 /// How it is told that an event comes from its source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Verification {
     pub(crate) scheme: Scheme,
     /// References, never values; several may be live at once.
     #[serde(default)]
+    #[schema(max_items = 64)]
     pub(crate) secrets: Vec<String>,
     /// How far a signed timestamp may be off; none means 300.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 86400)]
     pub(crate) tolerance_seconds: Option<u32>,
 }
 
 /// Whose way of signing it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scheme {
     None,
     StandardWebhooks,
     Github,
     Stripe,
+}
+
+impl Scheme {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::StandardWebhooks,
+        Self::Github,
+        Self::Stripe,
+        Self::None,
+    ];
+
+    /// The word, as the API shows it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::StandardWebhooks => "standard-webhooks",
+            Self::Github => "github",
+            Self::Stripe => "stripe",
+        }
+    }
+
+    /// The name that people know it by.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::StandardWebhooks => "Standard Webhooks",
+            Self::Github => "GitHub",
+            Self::Stripe => "Stripe",
+        }
+    }
+
+    /// Whether it cannot be followed without a secret.
+    pub(crate) const fn needs_secret(self) -> bool {
+        !matches!(self, Self::None)
+    }
 }
 
 impl Noun for EndpointBody {
@@ -80,7 +122,7 @@ impl EndpointBody {
         } = &self.verification;
         faults.secrets("verification.secrets", secrets);
         faults.require(
-            *scheme == Scheme::None || !secrets.is_empty(),
+            !scheme.needs_secret() || !secrets.is_empty(),
             "verification.secrets",
             "this scheme needs at least one secret",
         );

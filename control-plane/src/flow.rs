@@ -1,6 +1,7 @@
 //! A flow: from an endpoint to a target. What a person writes about it, and what planes are told.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use zen_proto::ids::{EndpointId, FlowId, PlaneId, TargetId, TenantId};
 use zen_proto::snapshot::v1 as wire;
 
@@ -12,9 +13,10 @@ const ATTEMPTS: u32 = 100;
 const BACKOFF_MS: u32 = 24 * 60 * 60 * 1000;
 
 /// What a person writes about a flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FlowBody {
+    #[schema(min_length = 1, max_length = 100)]
     pub(crate) name: String,
     /// Where it begins; never changes.
     pub(crate) endpoint_id: String,
@@ -31,14 +33,17 @@ const fn yes() -> bool {
 }
 
 /// Attempts and pauses; what is not given is the product's default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Retry {
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 100)]
     pub(crate) max_attempts: Option<u32>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 86400000)]
     pub(crate) initial_backoff_ms: Option<u32>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 86400000)]
     pub(crate) max_backoff_ms: Option<u32>,
 }
 

@@ -1,33 +1,61 @@
 //! What a caller can do, noun by noun: the API's handlers and the pages are thin over these methods
 //! of [`Control`]. Everything lies in the caller's scope.
 
+mod account;
+mod api_keys;
+mod ask;
+mod audit;
 mod bundles;
+mod choices;
 mod deliveries;
 mod endpoints;
 mod flows;
+mod health;
+mod lists;
+mod overview;
 mod planes;
 mod read;
+mod replays;
+mod series;
 mod targets;
+mod tenants;
+mod trials;
+mod users;
 
-use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zen_proto::ids::PlaneId;
 
-pub(crate) use deliveries::{DeadLettersAsked, DeliveriesAsked};
+pub(crate) use account::{
+    CodeBody, OwnSessionsView, PasswordChangeBody, PasswordProofBody, RecoveryCodesView,
+    TotpBegunView,
+};
+pub(crate) use api_keys::{ApiKeyBody, ApiKeyView, NewApiKeyView};
+pub(crate) use audit::{AuditAsked, AuditKept, CheckedView, EntryView};
+pub(crate) use bundles::{BundleBody, BundleView};
+pub(crate) use choices::{Names, PlaneChoice};
+pub(crate) use deliveries::{
+    AttemptView, DeadLettersAsked, DeliveriesAsked, DeliveryAsked, DeliveryView,
+};
+pub(crate) use endpoints::{EndpointView, EndpointsAsked};
+pub(crate) use flows::{FlowView, FlowsAsked};
+pub(crate) use lists::{Listed, PageAsked};
+pub(crate) use overview::{FailingView, OverviewView, PlaneCountsView};
+pub(crate) use planes::{ComponentView, EventView, PlaneBody, PlaneView, PlanesAsked};
+pub(crate) use read::read;
+pub(crate) use replays::{ReplayBody, ReplayView};
+pub(crate) use series::{PointView, SeriesAsked, SeriesView};
+pub(crate) use targets::{TargetView, TargetsAsked};
+
+pub(crate) use tenants::{MeView, NewTenantView, TenantBody, TenantSettingsBody, TenantView};
+pub(crate) use trials::{HopView, ProbeView, TestCallView, TestEventView};
+pub(crate) use users::{InvitedView, UserBody, UserView};
 
 use crate::control::Control;
 use crate::plane::{Plane, PlaneKind};
+use crate::principal::Principal;
 use crate::problem::Problem;
-use crate::store::{Principal, Scope};
-
-/// One page of a list, as the API shows it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Listed<T> {
-    pub(crate) items: Vec<T>,
-    /// For `?cursor=`; none on the last page.
-    pub(crate) next_cursor: Option<String>,
-}
+use crate::store::Scope;
 
 /// A time as the API shows it: RFC 3339, UTC, milliseconds.
 pub(crate) fn shown_time(unix_ms: u64) -> String {
@@ -37,6 +65,12 @@ pub(crate) fn shown_time(unix_ms: u64) -> String {
     time.ok()
         .and_then(|time| time.format(&Rfc3339).ok())
         .unwrap_or_default()
+}
+
+/// Reads an id that was kept or shown by this process.
+fn read_id<I: std::str::FromStr<Err: ToString>>(text: &str) -> Result<I, Problem> {
+    text.parse()
+        .map_err(|error: I::Err| Problem::query(error.to_string()))
 }
 
 impl Control {

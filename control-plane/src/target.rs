@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use url::Url;
+use utoipa::ToSchema;
 use zen_proto::ids::TargetId;
 use zen_proto::snapshot::v1 as wire;
 
@@ -21,35 +22,42 @@ const CA_PEM: usize = 64 * 1024;
 const URL: usize = 2048;
 
 /// What a person writes about a target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TargetBody {
     /// The plane from which it is reached; never changes.
     pub(crate) plane_id: String,
+    #[schema(min_length = 1, max_length = 100)]
     pub(crate) name: String,
     /// http or https, without a user or password in it.
+    #[schema(max_length = 2048)]
     pub(crate) url: String,
     /// Time for one attempt; none means 30,000.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 300000)]
     pub(crate) timeout_ms: Option<u32>,
     /// Attempts under way at once; none means the egress's default.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 10000)]
     pub(crate) max_concurrency: Option<u32>,
     /// Standard Webhooks signing secrets by reference; empty means unsigned.
     #[serde(default)]
+    #[schema(max_items = 64)]
     pub(crate) signing_secrets: Vec<String>,
     #[serde(default)]
     pub(crate) auth: Option<TargetAuth>,
     /// Networks its name may resolve to, beside what the plane's kind allows.
     #[serde(default)]
+    #[schema(max_items = 64)]
     pub(crate) allowed_networks: Vec<String>,
     /// A private CA for https; none means public roots.
     #[serde(default)]
+    #[schema(max_length = 65536)]
     pub(crate) ca_pem: Option<String>,
 }
 
 /// How a delivery proves itself, by reference to a secret.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TargetAuth {
     /// The secret is the token.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 use zen_chassis::clock::millis;
 use zen_proto::ids::{BundleId, PlaneId};
 use zen_proto::limits;
@@ -13,16 +14,19 @@ use super::read::read;
 use super::{in_service, shown_time};
 use crate::control::Control;
 use crate::install::{self, Install};
+use crate::permissions::Operation;
 use crate::plane::PlaneKind;
+use crate::principal::Principal;
 use crate::problem::Problem;
-use crate::store::{EventKind, NewBundle, NewEvent, Principal};
+use crate::store::{EventKind, NewBundle, NewEvent};
 
 /// What a person asks of a bundle.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BundleBody {
     /// 300 to 86,400; none means the configured default.
     #[serde(default)]
+    #[schema(minimum = 300, maximum = 86400)]
     pub(crate) ttl_seconds: Option<u64>,
     /// age recipient that alone can open it; none means a fresh identity, shown once.
     #[serde(default)]
@@ -30,17 +34,17 @@ pub(crate) struct BundleBody {
 }
 
 /// A bundle as the API hands it out, this once. Holds secrets: no `Debug`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct BundleView {
-    bundle_id: String,
-    plane_id: String,
-    expires_at: String,
+    pub(crate) bundle_id: String,
+    pub(crate) plane_id: String,
+    pub(crate) expires_at: String,
     /// Armored age.
-    bundle: String,
+    pub(crate) bundle: String,
     /// `AGE-SECRET-KEY-1…`; only if no recipient was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<String>,
-    install_command: String,
+    pub(crate) identity: Option<String>,
+    pub(crate) install_command: String,
 }
 
 impl Control {
@@ -51,6 +55,7 @@ impl Control {
         plane: PlaneId,
         body: Value,
     ) -> Result<BundleView, Problem> {
+        caller.may(Operation::BundleIssue)?;
         let BundleBody {
             ttl_seconds,
             recipient,
@@ -87,9 +92,13 @@ impl Control {
             issued_at: issued_at_ms,
             expires_at: bundle.expires_at_ms,
         };
-        let detail = format!("bundle {} issued for {} s", bundle.bundle_id, ttl.as_secs());
+        let by = &caller.actor.name;
+        let seconds = ttl.as_secs();
+        let detail = format!("bundle {} issued for {seconds} s by {by}", bundle.bundle_id);
         let event = NewEvent::plain(plane.id, issued_at_ms, EventKind::BundleIssued, detail);
-        self.store.issue_bundle(&new, &event).await?;
+        let told = json!({ "bundle_id": bundle.bundle_id.to_string(), "ttl_seconds": seconds });
+        let entry = caller.did(issued_at_ms, "bundle.issue", plane.id, told);
+        self.store.issue_bundle(&new, &event, &entry).await?;
         tracing::info!(plane = %plane.id, bundle = %bundle.bundle_id, "bundle issued");
         let identity = identity.map(|identity| identity.to_secret_text().to_string());
         let install = Install {

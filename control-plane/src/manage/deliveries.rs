@@ -1,75 +1,112 @@
 //! Deliveries and dead letters: not kept here, but asked of the plane while the caller waits.
 
 use serde::{Deserialize, Serialize};
-use zen_proto::ids::{FlowId, PlaneId, TargetId};
+use utoipa::{IntoParams, ToSchema};
+use zen_proto::ids::{DeliveryId, FlowId, PlaneId, TargetId};
 use zen_proto::limits;
 use zen_proto::query::v1::{
-    Attempt, DeliveryRecord, DeliveryStatus, ListDeadLetters, ListDeliveries, answer, query,
+    Attempt, DeliveryRecord, DeliveryStatus, GetDelivery, ListDeadLetters, ListDeliveries, answer,
+    query,
 };
 
-use super::{Listed, shown_time};
+use super::ask::{besides, text};
+use super::lists::Listed;
+use super::shown_time;
 use crate::control::Control;
-use crate::live::AskError;
+use crate::permissions::Operation;
+use crate::principal::Principal;
 use crate::problem::Problem;
-use crate::store::Principal;
+use crate::store::{Named, Wanted};
+use crate::target::TargetBody;
 
 /// Longest cursor of a plane.
 const CURSOR: usize = 1024;
 
 /// What is asked of deliveries; which plane may follow from target or flow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct DeliveriesAsked {
-    plane_id: Option<String>,
+    /// Those that end in this plane.
+    pub(crate) plane_id: Option<String>,
     /// `pending`, `delivered` or `dead_letter`; none means any.
-    status: Option<String>,
-    flow_id: Option<String>,
-    target_id: Option<String>,
-    limit: Option<u32>,
-    cursor: Option<String>,
+    #[param(pattern = "^(pending|delivered|dead_letter)$")]
+    pub(crate) status: Option<String>,
+    /// Those of this flow.
+    pub(crate) flow_id: Option<String>,
+    /// Those to this target.
+    pub(crate) target_id: Option<String>,
+    /// Items of a page at the most.
+    #[param(minimum = 1, maximum = 500)]
+    pub(crate) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[param(max_length = 1024)]
+    pub(crate) cursor: Option<String>,
 }
 
 /// What is asked of dead letters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct DeadLettersAsked {
-    plane_id: Option<String>,
-    flow_id: Option<String>,
-    target_id: Option<String>,
-    limit: Option<u32>,
-    cursor: Option<String>,
+    /// Those that end in this plane.
+    pub(crate) plane_id: Option<String>,
+    /// Those of this flow.
+    pub(crate) flow_id: Option<String>,
+    /// Those to this target.
+    pub(crate) target_id: Option<String>,
+    /// Items of a page at the most.
+    #[param(minimum = 1, maximum = 500)]
+    pub(crate) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[param(max_length = 1024)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// Which plane is asked for a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeliveryAsked {
+    /// The plane that has the delivery.
+    #[param(required = true)]
+    pub(crate) plane_id: Option<String>,
 }
 
 /// A delivery as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeliveryView {
-    id: String,
-    event_id: String,
-    flow_id: String,
-    target_id: String,
-    endpoint_id: String,
-    tenant_id: String,
-    plane_id: String,
-    status: &'static str,
-    accepted_at: Option<String>,
-    settled_at: Option<String>,
-    next_attempt_at: Option<String>,
-    attempts: u32,
-    history: Vec<AttemptView>,
-    body_bytes: u64,
+    pub(crate) id: String,
+    pub(crate) event_id: String,
+    pub(crate) flow_id: String,
+    pub(crate) target_id: String,
+    pub(crate) endpoint_id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) plane_id: String,
+    pub(crate) status: &'static str,
+    pub(crate) accepted_at: Option<String>,
+    pub(crate) settled_at: Option<String>,
+    pub(crate) next_attempt_at: Option<String>,
+    pub(crate) attempts: u32,
+    pub(crate) history: Vec<AttemptView>,
+    pub(crate) body_bytes: u64,
     /// Why it is a dead letter.
-    code: Option<String>,
+    pub(crate) code: Option<String>,
+    /// How often it was replayed.
+    pub(crate) replays: u32,
+    /// When it was replayed last.
+    pub(crate) replayed_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct AttemptView {
-    number: u32,
-    started_at: Option<String>,
-    duration_ms: u32,
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptView {
+    pub(crate) number: u32,
+    pub(crate) started_at: Option<String>,
+    pub(crate) duration_ms: u32,
     /// HTTP status; none if there was no answer.
-    status: Option<u32>,
-    code: Option<String>,
-    detail: Option<String>,
+    pub(crate) status: Option<u32>,
+    pub(crate) code: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 impl Control {
@@ -79,6 +116,7 @@ impl Control {
         caller: &Principal,
         asked: DeliveriesAsked,
     ) -> Result<Listed<DeliveryView>, Problem> {
+        caller.may(Operation::DeliveryRead)?;
         let DeliveriesAsked {
             plane_id,
             status,
@@ -117,6 +155,7 @@ impl Control {
         caller: &Principal,
         asked: DeadLettersAsked,
     ) -> Result<Listed<DeliveryView>, Problem> {
+        caller.may(Operation::DeliveryRead)?;
         let DeadLettersAsked {
             plane_id,
             flow_id,
@@ -140,8 +179,42 @@ impl Control {
         self.ask(plane, question).await
     }
 
+    /// One delivery of a plane, with its whole history.
+    pub(crate) async fn get_delivery(
+        &self,
+        caller: &Principal,
+        id: &str,
+        plane_id: Option<&str>,
+    ) -> Result<DeliveryView, Problem> {
+        caller.may(Operation::DeliveryRead)?;
+        let id: DeliveryId = id
+            .parse()
+            .map_err(|error| Problem::not_found(format!("{error}")))?;
+        let subject = Subject {
+            plane_id: plane_id.map(ToOwned::to_owned),
+            flow_id: None,
+            target_id: None,
+        };
+        let plane = self.asked_plane(caller, &subject).await?;
+        let question = query::Question::GetDelivery(GetDelivery {
+            delivery_id: id.to_string(),
+            tenant_id: caller.tenant.to_string(),
+        });
+        match self
+            .ask_plane(plane, question, self.times.query_timeout)
+            .await?
+        {
+            answer::Answer::Delivery(record) => Ok(delivery(plane, record)),
+            _ => Err(besides()),
+        }
+    }
+
     /// The plane whose egress has them: the one named, or where the target or flow ends.
-    async fn asked_plane(&self, caller: &Principal, subject: &Subject) -> Result<PlaneId, Problem> {
+    pub(super) async fn asked_plane(
+        &self,
+        caller: &Principal,
+        subject: &Subject,
+    ) -> Result<PlaneId, Problem> {
         let mut plane = None;
         if let Some(text) = &subject.target_id {
             let id = parsed::<TargetId>("target_id", text)?;
@@ -154,15 +227,28 @@ impl Control {
         if let Some(text) = &subject.plane_id {
             let id = parsed::<PlaneId>("plane_id", text)?;
             // What lies in a data plane may be asked of it by whoever owns it.
-            let own = self
-                .store
-                .plane(self.scope(caller), id)
-                .await?
-                .map(|plane| plane.id);
-            let id = own.or_else(|| plane.filter(|found| *found == id));
-            plane = Some(id.ok_or_else(|| Problem::no_such("plane", text))?);
+            let asked = plane == Some(id)
+                || self.store.plane(self.scope(caller), id).await?.is_some()
+                || self.has_target_in(caller, id).await?;
+            if !asked {
+                return Err(Problem::no_such("plane", text));
+            }
+            plane = Some(id);
         }
         plane.ok_or_else(|| Problem::query("plane_id, flow_id or target_id is required"))
+    }
+
+    /// Whether a target of the caller's lies in the plane.
+    async fn has_target_in(&self, caller: &Principal, plane: PlaneId) -> Result<bool, Problem> {
+        let first = Wanted {
+            limit: 1,
+            after: String::new(),
+            named: Named::default(),
+        };
+        let list = self
+            .store
+            .list::<TargetBody>(caller.tenant, Some(plane), &first);
+        Ok(!list.await?.items.is_empty())
     }
 
     async fn ask(
@@ -170,18 +256,10 @@ impl Control {
         plane: PlaneId,
         question: query::Question,
     ) -> Result<Listed<DeliveryView>, Problem> {
-        let asked = self
-            .live
-            .ask(plane, question, self.times.query_timeout)
-            .await;
-        self.metrics.query(match &asked {
-            Ok(answer::Answer::Deliveries(_)) => "ANSWERED",
-            Ok(answer::Answer::Error(_)) => "QUERY_FAILED",
-            Err(AskError::NotConnected) => "PLANE_NOT_CONNECTED",
-            Err(AskError::Busy) => "PLANE_BUSY",
-            Err(AskError::Timeout) => "QUERY_TIMEOUT",
-        });
-        match asked? {
+        match self
+            .ask_plane(plane, question, self.times.query_timeout)
+            .await?
+        {
             answer::Answer::Deliveries(page) => {
                 let shown = |record| delivery(plane, record);
                 let next_cursor = Some(page.next_cursor).filter(|cursor| !cursor.is_empty());
@@ -190,20 +268,16 @@ impl Control {
                     next_cursor,
                 })
             }
-            answer::Answer::Error(error) => Err(match error.code.as_str() {
-                "COMPONENT_ABSENT" => Problem::absent(error.detail),
-                "QUERY_TIMEOUT" => Problem::query_timeout(error.detail),
-                "QUERY_INVALID" => Problem::query(error.detail),
-                _ => Problem::query_failed(error.detail),
-            }),
+            _ => Err(besides()),
         }
     }
 }
 
-struct Subject {
-    plane_id: Option<String>,
-    flow_id: Option<String>,
-    target_id: Option<String>,
+/// From what the asked plane follows.
+pub(super) struct Subject {
+    pub(super) plane_id: Option<String>,
+    pub(super) flow_id: Option<String>,
+    pub(super) target_id: Option<String>,
 }
 
 fn parsed<I: std::str::FromStr<Err: ToString>>(name: &str, text: &str) -> Result<I, Problem> {
@@ -249,6 +323,8 @@ fn delivery(plane: PlaneId, record: DeliveryRecord) -> DeliveryView {
         history: record.history.into_iter().map(attempt).collect(),
         body_bytes: record.body_bytes,
         code: text(record.code),
+        replays: record.replays,
+        replayed_at: time(record.replayed_at_ms),
     }
 }
 
@@ -265,8 +341,4 @@ fn attempt(wire: Attempt) -> AttemptView {
 
 fn time(unix_ms: u64) -> Option<String> {
     (unix_ms > 0).then(|| shown_time(unix_ms))
-}
-
-fn text(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
 }

@@ -1,30 +1,72 @@
 //! Flows, as callers manage them.
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 use zen_proto::ids::{EndpointId, FlowId, PlaneId, TargetId};
 use zen_proto::limits;
 
+use super::lists::{Listed, Paging};
 use super::read::{patched, read};
-use super::{Listed, shown_time};
+use super::{lists, shown_time};
 use crate::control::Control;
 use crate::fields::Faults;
 use crate::flow::{Flow, FlowBody};
+use crate::permissions::Operation;
 use crate::plane::Plane;
+use crate::precondition::Expected;
+use crate::principal::Principal;
 use crate::problem::Problem;
-use crate::store::{Added, Principal, Room, Wanted};
+use crate::store::{Added, FlowsOf, Room};
 
 /// A flow as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FlowView {
-    id: String,
-    tenant_id: String,
+    pub(crate) id: String,
+    pub(crate) tenant_id: String,
     #[serde(flatten)]
-    body: FlowBody,
-    endpoint_plane_id: String,
-    target_plane_id: String,
-    created_at: String,
-    updated_at: String,
+    pub(crate) body: FlowBody,
+    pub(crate) endpoint_plane_id: String,
+    pub(crate) target_plane_id: String,
+    pub(crate) created_at: String,
+    pub(crate) updated_at: String,
+    /// Counts the changes that people made; the `ETag`.
+    pub(crate) version: u64,
+}
+
+/// Which flows are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FlowsAsked {
+    /// Those with this in their name, in upper or lower case.
+    #[param(max_length = 100)]
+    pub(crate) name: Option<String>,
+    /// The ones with exactly this name.
+    #[param(max_length = 100)]
+    pub(crate) exact_name: Option<String>,
+    /// Those that begin or end in this plane.
+    pub(crate) plane_id: Option<String>,
+    /// Those that begin at this endpoint.
+    pub(crate) endpoint_id: Option<String>,
+    /// Those that end at this target.
+    pub(crate) target_id: Option<String>,
+    /// Items of a page at the most.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    pub(crate) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
+impl FlowsAsked {
+    fn paging(&self) -> Paging<'_> {
+        Paging {
+            limit: self.limit,
+            cursor: self.cursor.as_deref(),
+            name: self.name.as_deref(),
+            exact_name: self.exact_name.as_deref(),
+        }
+    }
 }
 
 impl From<Flow> for FlowView {
@@ -35,6 +77,7 @@ impl From<Flow> for FlowView {
             endpoint_plane_id: flow.endpoint_plane.to_string(),
             target_plane_id: flow.target_plane.to_string(),
             body: flow.body,
+            version: flow.version,
             created_at: shown_time(flow.created_at),
             updated_at: shown_time(flow.updated_at),
         }
@@ -48,6 +91,7 @@ impl Control {
         caller: &Principal,
         body: Value,
     ) -> Result<FlowView, Problem> {
+        caller.may(Operation::FlowWrite)?;
         let body: FlowBody = read(&body)?;
         body.check()?;
         let mut faults = Faults::default();
@@ -89,7 +133,8 @@ impl Control {
             planes,
             most: limits::FLOWS_PER_PLANE,
         };
-        match self.store.add_flow(&flow, &room).await? {
+        let entry = caller.did(now, "flow.create", flow.id, json!(&flow.body));
+        match self.store.add_flow(&flow, &room, &entry).await? {
             Added::Added => self.touched.touch(planes),
             Added::Full(plane) => {
                 let most = limits::FLOWS_PER_PLANE;
@@ -122,19 +167,21 @@ impl Control {
         )))
     }
 
-    /// The caller's flows, from one endpoint or all.
+    /// The caller's flows.
     pub(crate) async fn list_flows(
         &self,
         caller: &Principal,
-        endpoint: Option<EndpointId>,
-        wanted: &Wanted,
+        asked: &FlowsAsked,
     ) -> Result<Listed<FlowView>, Problem> {
-        let page = self.store.flows(caller.tenant, endpoint, wanted).await?;
-        let items = page.items.into_iter().map(FlowView::from).collect();
-        Ok(Listed {
-            items,
-            next_cursor: page.next,
-        })
+        caller.may(Operation::FlowRead)?;
+        let wanted = asked.paging().wanted::<FlowId>()?;
+        let of = FlowsOf {
+            plane: lists::id("plane_id", asked.plane_id.as_deref())?,
+            endpoint: lists::id("endpoint_id", asked.endpoint_id.as_deref())?,
+            target: lists::id("target_id", asked.target_id.as_deref())?,
+        };
+        let page = self.store.flows(caller.tenant, &of, &wanted).await?;
+        Ok(Listed::of(page, FlowView::from))
     }
 
     /// One flow.
@@ -143,6 +190,7 @@ impl Control {
         caller: &Principal,
         id: FlowId,
     ) -> Result<FlowView, Problem> {
+        caller.may(Operation::FlowRead)?;
         self.flow(caller, id).await.map(FlowView::from)
     }
 
@@ -152,9 +200,12 @@ impl Control {
         caller: &Principal,
         id: FlowId,
         patch: Value,
+        expected: &Expected,
     ) -> Result<FlowView, Problem> {
+        caller.may(Operation::FlowWrite)?;
         let before = self.flow(caller, id).await?;
-        let body: FlowBody = patched(&before.body, patch)?;
+        expected.meets(before.version)?;
+        let body: FlowBody = patched(&before.body, patch.clone())?;
         let mut faults = Faults::default();
         let kept = body.endpoint_id == before.body.endpoint_id;
         faults.require(
@@ -178,19 +229,31 @@ impl Control {
             self.refuse_unless_joined(before.endpoint_plane, before.target_plane)
                 .await?;
         }
-        self.store
-            .change_flow(&before, &body, self.stage.clock.unix_ms())
-            .await?;
+        let now = self.stage.clock.unix_ms();
+        let entry = caller.did(now, "flow.change", id, patch);
+        let changed = self.store.change_flow(&before, &body, now, &entry).await;
+        changed.map_err(|error| expected.lost(error.into()))?;
         self.touched
             .touch([before.endpoint_plane, before.target_plane]);
         self.get_flow(caller, id).await
     }
 
     /// Removes a flow.
-    pub(crate) async fn remove_flow(&self, caller: &Principal, id: FlowId) -> Result<(), Problem> {
+    pub(crate) async fn remove_flow(
+        &self,
+        caller: &Principal,
+        id: FlowId,
+        expected: &Expected,
+    ) -> Result<(), Problem> {
+        caller.may(Operation::FlowWrite)?;
         let flow = self.flow(caller, id).await?;
-        if !self.store.remove_flow(id).await? {
-            return Err(Problem::no_such("flow", id));
+        expected.meets(flow.version)?;
+        let named = json!({ "name": flow.body.name });
+        let entry = caller.did(self.stage.clock.unix_ms(), "flow.remove", id, named);
+        let pinned = expected.pinned(flow.version);
+        if !self.store.remove_flow(id, pinned, &entry).await? {
+            let changed = expected.lost(Problem::changed("read it again"));
+            return Err(pinned.map_or_else(|| Problem::no_such("flow", id), |_| changed));
         }
         self.touched.touch([flow.endpoint_plane, flow.target_plane]);
         Ok(())

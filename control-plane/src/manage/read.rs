@@ -11,7 +11,7 @@ use crate::problem::Problem;
 ///
 /// # Errors
 /// A problem with the field that does not fit.
-pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
+pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
     if !value.is_object() {
         return Err(Problem::invalid("the body must be an object"));
     }

@@ -1,35 +1,64 @@
 //! Targets, as callers manage them.
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 use zen_proto::ids::{PlaneId, TargetId};
 
+use super::health::HealthView;
+use super::lists::{Listed, Paging};
 use super::read::{patched, read};
-use super::{Listed, shown_time};
+use super::{lists, shown_time};
 use crate::control::Control;
+use crate::permissions::Operation;
+use crate::precondition::Expected;
+use crate::principal::Principal;
 use crate::problem::Problem;
-use crate::store::{Placed, Principal, Removal, Wanted};
+use crate::store::{Placed, Removal};
 use crate::target::{Target, TargetBody};
 
 /// A target as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TargetView {
-    id: String,
-    tenant_id: String,
+    pub(crate) id: String,
+    pub(crate) tenant_id: String,
     #[serde(flatten)]
-    body: TargetBody,
-    created_at: String,
-    updated_at: String,
+    pub(crate) body: TargetBody,
+    pub(crate) created_at: String,
+    pub(crate) updated_at: String,
+    /// As its plane last said.
+    pub(crate) health: HealthView,
+    /// Counts the changes that people made; the `ETag`.
+    pub(crate) version: u64,
 }
 
-impl From<Target> for TargetView {
-    fn from(target: Target) -> Self {
-        Self {
-            id: target.id.to_string(),
-            tenant_id: target.tenant.to_string(),
-            body: target.body,
-            created_at: shown_time(target.created_at),
-            updated_at: shown_time(target.updated_at),
+/// Which targets are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TargetsAsked {
+    /// Those with this in their name, in upper or lower case.
+    #[param(max_length = 100)]
+    pub(crate) name: Option<String>,
+    /// The ones with exactly this name.
+    #[param(max_length = 100)]
+    pub(crate) exact_name: Option<String>,
+    /// Those of this plane.
+    pub(crate) plane_id: Option<String>,
+    /// Items of a page at the most.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    pub(crate) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
+impl TargetsAsked {
+    fn paging(&self) -> Paging<'_> {
+        Paging {
+            limit: self.limit,
+            cursor: self.cursor.as_deref(),
+            name: self.name.as_deref(),
+            exact_name: self.exact_name.as_deref(),
         }
     }
 }
@@ -41,6 +70,7 @@ impl Control {
         caller: &Principal,
         body: Value,
     ) -> Result<TargetView, Problem> {
+        caller.may(Operation::TargetWrite)?;
         let body: TargetBody = read(&body)?;
         body.check()?;
         let plane = self.usable_plane(caller, &body.plane_id).await?;
@@ -55,27 +85,27 @@ impl Control {
             removed_at: None,
             version: 1,
         };
-        self.store.add(&target).await?;
+        let written = json!(&target.body);
+        let entry = caller.did(now, "target.create", target.id, written);
+        self.store.add(&target, &entry).await?;
         self.touched.touch([plane.id]);
-        Ok(target.into())
+        Ok(self.show_target(target))
     }
 
-    /// The caller's targets, of one plane or all.
+    /// The caller's targets.
     pub(crate) async fn list_targets(
         &self,
         caller: &Principal,
-        plane: Option<PlaneId>,
-        wanted: &Wanted,
+        asked: &TargetsAsked,
     ) -> Result<Listed<TargetView>, Problem> {
+        caller.may(Operation::TargetRead)?;
+        let wanted = asked.paging().wanted::<TargetId>()?;
+        let plane: Option<PlaneId> = lists::id("plane_id", asked.plane_id.as_deref())?;
         let page = self
             .store
-            .list::<TargetBody>(caller.tenant, plane, wanted)
+            .list::<TargetBody>(caller.tenant, plane, &wanted)
             .await?;
-        let items = page.items.into_iter().map(TargetView::from).collect();
-        Ok(Listed {
-            items,
-            next_cursor: page.next,
-        })
+        Ok(Listed::of(page, |target| self.show_target(target)))
     }
 
     /// One target.
@@ -84,7 +114,9 @@ impl Control {
         caller: &Principal,
         id: TargetId,
     ) -> Result<TargetView, Problem> {
-        self.target(caller, id).await.map(TargetView::from)
+        caller.may(Operation::TargetRead)?;
+        let target = self.target(caller, id).await?;
+        Ok(self.show_target(target))
     }
 
     /// Changes a target.
@@ -93,16 +125,20 @@ impl Control {
         caller: &Principal,
         id: TargetId,
         patch: Value,
+        expected: &Expected,
     ) -> Result<TargetView, Problem> {
+        caller.may(Operation::TargetWrite)?;
         let before = self.target(caller, id).await?;
-        let body: TargetBody = patched(&before.body, patch)?;
+        expected.meets(before.version)?;
+        let body: TargetBody = patched(&before.body, patch.clone())?;
         if body.plane_id != before.body.plane_id {
             return Err(Problem::field("plane_id", "a target stays in its plane"));
         }
         body.check()?;
-        self.store
-            .change(&before, &body, self.stage.clock.unix_ms())
-            .await?;
+        let now = self.stage.clock.unix_ms();
+        let entry = caller.did(now, "target.change", id, patch);
+        let changed = self.store.change(&before, &body, now, &entry).await;
+        changed.map_err(|error| expected.lost(error.into()))?;
         self.touched.touch([before.plane]);
         self.get_target(caller, id).await
     }
@@ -112,21 +148,41 @@ impl Control {
         &self,
         caller: &Principal,
         id: TargetId,
+        expected: &Expected,
     ) -> Result<(), Problem> {
+        caller.may(Operation::TargetWrite)?;
         let target = self.target(caller, id).await?;
+        expected.meets(target.version)?;
+        let now = self.stage.clock.unix_ms();
+        let named = json!({ "name": target.body.name });
+        let entry = caller.did(now, "target.remove", id, named);
+        let pinned = expected.pinned(target.version);
         match self
             .store
-            .remove::<TargetBody>(id, self.stage.clock.unix_ms())
+            .remove::<TargetBody>(id, pinned, now, &entry)
             .await?
         {
             Removal::Removed => self.touched.touch([target.plane]),
             Removal::Absent => return Err(Problem::no_such("target", id)),
+            Removal::Changed => return Err(expected.lost(Problem::changed("read it again"))),
             Removal::InUse(flows) => {
                 let flows = flows.join(", ");
                 return Err(Problem::in_use(format!("enabled flows end here: {flows}")));
             }
         }
         Ok(())
+    }
+
+    fn show_target(&self, target: Target) -> TargetView {
+        TargetView {
+            health: self.target_health(target.plane, target.id),
+            id: target.id.to_string(),
+            tenant_id: target.tenant.to_string(),
+            body: target.body,
+            created_at: shown_time(target.created_at),
+            updated_at: shown_time(target.updated_at),
+            version: target.version,
+        }
     }
 
     /// The caller's target of that id, unless it was removed.

@@ -1,8 +1,6 @@
 //! What handlers take out of a request; whatever does not fit becomes a [`Problem`].
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -13,17 +11,15 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use zen_proto::ids::{EndpointId, PlaneId};
-use zen_proto::limits;
 
+use super::json;
 use crate::control::Control;
 use crate::digest::sha256;
+use crate::people::{PeerAddress, Recognised};
+use crate::principal::Principal;
 use crate::problem::Problem;
 use crate::setup::KEY_PREFIX;
-use crate::store::{Principal, Wanted};
 
-/// Items of a page unless asked otherwise.
-const PAGE: u32 = 50;
 /// Length of an API key: its prefix and 43 characters of base64url.
 const KEY: usize = KEY_PREFIX.len() + 43;
 
@@ -37,15 +33,39 @@ impl FromRequestParts<Arc<Control>> for Caller {
         parts: &mut Parts,
         control: &Arc<Control>,
     ) -> Result<Self, Problem> {
-        let missing = "send an API key as `Authorization: Bearer zen_…`";
-        let key = bearer(&parts.headers).ok_or_else(|| Problem::unauthenticated(missing))?;
+        // Found already, if the request may be repeated.
+        if let Some(known) = parts.extensions.get::<Principal>() {
+            return Ok(Self(known.clone()));
+        }
+        let Some(key) = bearer(&parts.headers) else {
+            return session(parts);
+        };
         let unknown = || Problem::unauthenticated("the API key is not known");
         if !key.starts_with(KEY_PREFIX) || key.len() != KEY {
             return Err(unknown());
         }
         // The key is 256 random bits: looking for its hash tells nobody anything about it.
-        let principal = control.store.principal(&sha256(key.as_bytes())).await?;
-        principal.map(Self).ok_or_else(unknown)
+        let now = control.stage.clock.unix_ms();
+        let principal = control
+            .store
+            .principal(&sha256(key.as_bytes()), now)
+            .await?;
+        let principal = principal.ok_or_else(unknown)?;
+        let peer = parts.extensions.get::<PeerAddress>();
+        Ok(Self(Principal {
+            address: peer.map(|peer| peer.0.to_canonical()),
+            ..principal
+        }))
+    }
+}
+
+/// Who is signed in: pages' own scripts come without a key.
+fn session(parts: &Parts) -> Result<Caller, Problem> {
+    match parts.extensions.get::<Recognised>() {
+        Some(Recognised::Nobody) | None => Err(Problem::unauthenticated(
+            "send an API key as `Authorization: Bearer zen_…`",
+        )),
+        Some(recognised) => Ok(Caller(recognised.somebody()?.principal.clone())),
     }
 }
 
@@ -56,7 +76,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The id in the path. One of another kind names nothing here.
-pub(super) struct PathId<I>(pub(super) I);
+pub(crate) struct PathId<I>(pub(crate) I);
 
 impl<I: FromStr<Err: Display> + Send> FromRequestParts<Arc<Control>> for PathId<I> {
     type Rejection = Problem;
@@ -99,7 +119,7 @@ impl FromRequest<Arc<Control>> for Body {
                 "send JSON with content-type application/json",
             ));
         }
-        serde_json::from_slice(&bytes)
+        json::parse(&bytes)
             .map(Self)
             .map_err(|error| Problem::json(error.to_string()))
     }
@@ -127,92 +147,4 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Control>> for Query<T> {
             .map(|query| Self(query.0))
             .map_err(|error| Problem::query(error.body_text()))
     }
-}
-
-/// Which page of a list of things with ids of kind `I` is wanted, and which of them only.
-pub(super) struct Filters<F, I> {
-    pub(super) wanted: Wanted,
-    pub(super) only: F,
-    kind: PhantomData<I>,
-}
-
-/// How a list may be narrowed.
-pub(super) trait Filter: Sized + Send {
-    /// Takes its parameters out of the query.
-    fn take(query: &mut BTreeMap<String, String>) -> Result<Self, Problem>;
-}
-
-/// Not at all.
-pub(super) struct Plain {}
-
-/// To one plane.
-pub(super) struct OfPlane {
-    pub(super) plane_id: Option<PlaneId>,
-}
-
-/// To one endpoint.
-pub(super) struct OfEndpoint {
-    pub(super) endpoint_id: Option<EndpointId>,
-}
-
-impl Filter for Plain {
-    fn take(_query: &mut BTreeMap<String, String>) -> Result<Self, Problem> {
-        Ok(Self {})
-    }
-}
-
-impl Filter for OfPlane {
-    fn take(query: &mut BTreeMap<String, String>) -> Result<Self, Problem> {
-        Ok(Self {
-            plane_id: take(query, "plane_id")?,
-        })
-    }
-}
-
-impl Filter for OfEndpoint {
-    fn take(query: &mut BTreeMap<String, String>) -> Result<Self, Problem> {
-        Ok(Self {
-            endpoint_id: take(query, "endpoint_id")?,
-        })
-    }
-}
-
-impl<F: Filter, I: FromStr<Err: Display> + Display + Send> FromRequestParts<Arc<Control>>
-    for Filters<F, I>
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        control: &Arc<Control>,
-    ) -> Result<Self, Problem> {
-        let Query(mut query) =
-            Query::<BTreeMap<String, String>>::from_request_parts(parts, control).await?;
-        let limit = take::<u32>(&mut query, "limit")?.unwrap_or(PAGE);
-        if !(1..=limits::PAGE).contains(&limit) {
-            return Err(Problem::query(format!("limit: 1 to {}", limits::PAGE)));
-        }
-        let after = take::<I>(&mut query, "cursor")?;
-        let only = F::take(&mut query)?;
-        if let Some(unknown) = query.keys().next() {
-            return Err(Problem::query(format!(
-                "{unknown}: there is no such parameter"
-            )));
-        }
-        let after = after.map(|id| id.to_string()).unwrap_or_default();
-        Ok(Self {
-            wanted: Wanted { limit, after },
-            only,
-            kind: PhantomData,
-        })
-    }
-}
-
-fn take<T: FromStr<Err: Display>>(
-    query: &mut BTreeMap<String, String>,
-    name: &str,
-) -> Result<Option<T>, Problem> {
-    let text = query.remove(name);
-    let parsed = text.map(|text| text.parse::<T>()).transpose();
-    parsed.map_err(|error| Problem::query(format!("{name}: {error}")))
 }
