@@ -10,6 +10,7 @@ pub(crate) struct Metrics {
     pub(crate) sessions: UpDownCounter<i64>,
     redemptions: Counter<u64>,
     recoveries: Counter<u64>,
+    sign_ins: Counter<u64>,
     snapshots: Counter<u64>,
     queries: Counter<u64>,
     handshakes_refused: Counter<u64>,
@@ -28,6 +29,7 @@ impl Metrics {
                 .build(),
             redemptions: counter("zen_control_plane_redemptions", "redemptions, by outcome"),
             recoveries: counter("zen_control_plane_recoveries", "recoveries, by outcome"),
+            sign_ins: counter("zen_control_plane_sign_ins", "sign-ins, by outcome"),
             snapshots: counter(
                 "zen_control_plane_snapshots_published",
                 "snapshots published",
@@ -62,6 +64,11 @@ impl Metrics {
     /// A recovery ended with `outcome`: `RECOVERED` or a refusal's code.
     pub(crate) fn recovery(&self, outcome: &'static str) {
         self.recoveries.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Somebody tried to sign in: `in`, `refused` or `limited`.
+    pub(crate) fn sign_in(&self, outcome: &'static str) {
+        self.sign_ins.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     /// A snapshot was published.

@@ -1,6 +1,6 @@
 //! The REST API: what it refuses and how, whose things are whose, pages, and what hangs together.
 
-use super::common::{Running, config, text};
+use super::common::{Running, database, text};
 use serde_json::{Value, json};
 
 fn endpoint(plane: &str, name: &str) -> Value {
@@ -508,12 +508,10 @@ async fn second_tenant(folder: &std::path::Path) -> String {
     let key = format!("zen_{}", "B".repeat(43));
     let tenant = format!("ten_{}", "0".repeat(26));
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-    let file = config(folder).state_dir.join("control-plane.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let mut database = database(folder).await;
     sqlx::query("INSERT INTO tenants (id, name, role, created_at) VALUES ($1, 'two', 'tenant', 1)")
         .bind(&tenant)
-        .execute(&pool)
+        .execute(&mut database)
         .await
         .unwrap();
     sqlx::query(
@@ -522,10 +520,9 @@ async fn second_tenant(folder: &std::path::Path) -> String {
     )
     .bind(format!("key_{}", "0".repeat(26)))
     .bind(&tenant)
-    .bind(hash.as_ref())
-    .execute(&pool)
+    .bind(hash.as_ref().to_vec())
+    .execute(&mut database)
     .await
     .unwrap();
-    pool.close().await;
     key
 }

@@ -7,7 +7,7 @@
     reason = "a test fails so"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use zen_chassis::{App, Clock, Stage};
-use zen_control_plane::{AgentsSettings, Config, ControlPlane, HttpSettings};
+use zen_control_plane::{AgentsSettings, Config, ControlPlane, DatabaseSettings, HttpSettings};
 use zen_identity::{
     DialOptions, Expect, LiveIdentity, PlaneCa, PrivateKey, Trust, TrustDomain, Usage, channel,
     server_auth_only_client_config, spki, verify, verify_signature,
@@ -35,6 +35,10 @@ use zen_proto::session::v1::{
 use zen_proto::snapshot::v1::{SignedSnapshot, Snapshot};
 use zen_seal::{Bundle, Identity};
 
+use super::ENGINE;
+use crate::Engine;
+use crate::postgres_server::postgres;
+
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -46,14 +50,21 @@ pub(crate) struct Running {
     pub(crate) clock: Clock,
     pub(crate) operator_tenant: String,
     pub(crate) default_tenant: String,
+    /// Where it keeps its files.
+    pub(crate) state_dir: PathBuf,
     stage: Stage,
     run: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
+/// Settings with everything in `folder`. What is started there again finds the same database.
 pub(crate) fn config(folder: &Path) -> Config {
     let any = "127.0.0.1:0".parse().unwrap();
     Config {
         state_dir: folder.to_owned(),
+        database: DatabaseSettings {
+            url_file: server_database(folder),
+            ..DatabaseSettings::default()
+        },
         http: HttpSettings {
             listen: any,
             url: None,
@@ -65,6 +76,32 @@ pub(crate) fn config(folder: &Path) -> Config {
         heartbeat_lost: Duration::from_secs(15),
         ..Config::default()
     }
+}
+
+/// The file with the address of the folder's PostgreSQL database, made the first time; none for
+/// SQLite, and where PostgreSQL is not installed.
+pub(crate) fn server_database(folder: &Path) -> Option<PathBuf> {
+    if ENGINE == Engine::Sqlite {
+        return None;
+    }
+    let file = folder.join("database-url");
+    if !file.exists() {
+        let database = postgres().unwrap()?;
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(&file, database.url()).unwrap();
+    }
+    Some(file)
+}
+
+/// The folder's database, to look into and to meddle with.
+pub(crate) async fn database(folder: &Path) -> sqlx::AnyConnection {
+    use sqlx::Connection as _;
+    sqlx::any::install_default_drivers();
+    let url = match server_database(folder) {
+        Some(file) => std::fs::read_to_string(file).unwrap(),
+        None => format!("sqlite://{}", folder.join("control-plane.db").display()),
+    };
+    sqlx::AnyConnection::connect(&url).await.unwrap()
 }
 
 #[expect(
@@ -84,11 +121,11 @@ impl Running {
         let stage = Stage::detached("control-plane")
             .unwrap()
             .with_clock(clock.clone());
+        let state_dir = config.state_dir.clone();
         let app = ControlPlane::bind(config, &stage).await.unwrap();
-        let key = std::fs::read_to_string(app.api_key_file())
-            .unwrap()
-            .trim()
-            .to_owned();
+        // Of several control planes on one database, the first has it.
+        let key = std::fs::read_to_string(app.api_key_file()).unwrap_or_default();
+        let key = key.trim().to_owned();
         let (http, agents) = (app.http_address(), app.agents_address());
         let operator_tenant = app.operator_tenant().to_string();
         let default_tenant = app.default_tenant().to_string();
@@ -100,9 +137,15 @@ impl Running {
             clock,
             operator_tenant,
             default_tenant,
+            state_dir,
             stage,
             run,
         }
+    }
+
+    /// What `/readyz` shows.
+    pub(crate) fn readiness(&self) -> zen_chassis::ready::Readiness {
+        self.stage.ready.clone()
     }
 
     /// Stops it as SIGTERM does.
@@ -142,6 +185,34 @@ impl Running {
         media_type: &str,
         body: String,
     ) -> (u16, http::HeaderMap, String) {
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        let mut headers = vec![("content-type", media_type)];
+        headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+        self.exchange(method, path, &headers, body).await
+    }
+
+    /// One request with the owner's key and JSON, and more headers.
+    pub(crate) async fn sent(
+        &self,
+        method: &str,
+        path: &str,
+        more: &[(&str, &str)],
+        body: String,
+    ) -> (u16, http::HeaderMap, String) {
+        let bearer = format!("Bearer {}", self.key);
+        let mut headers = vec![("content-type", "application/json")];
+        headers.push(("authorization", &bearer));
+        headers.extend(more);
+        self.exchange(method, path, &headers, body).await
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> (u16, http::HeaderMap, String) {
         let stream = tokio::net::TcpStream::connect(self.http).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -150,10 +221,9 @@ impl Running {
         let mut request = http::Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "control-plane")
-            .header("content-type", media_type);
-        if let Some(key) = key {
-            request = request.header("authorization", format!("Bearer {key}"));
+            .header("host", "control-plane");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Full::new(bytes::Bytes::from(body))).unwrap();
         let response = sender.send_request(request).await.unwrap();

@@ -84,15 +84,13 @@ async fn heartbeats_make_the_status_and_silence_unmakes_it() {
         .await;
     assert_eq!(shown["agent_version"], "0.0.0-test");
     assert_eq!(shown["components"][0]["component"], "egress");
-    let kinds: Vec<_> = shown["timeline"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|event| text(event, "kind"))
-        .collect();
-    assert!(
-        kinds.contains(&"connected".to_owned()) && kinds.contains(&"first_heartbeat".to_owned())
-    );
+    // What is live is seen at once, the timeline once it is written.
+    let told = |shown: &serde_json::Value| {
+        let timeline = shown["timeline"].as_array().unwrap();
+        let has = |kind: &str| timeline.iter().any(|event| event["kind"] == kind);
+        has("connected") && has("first_heartbeat")
+    };
+    running.wait(&path, told).await;
     let shown = running
         .wait(&path, |shown| shown["status"] == "not_connected")
         .await;
@@ -192,7 +190,7 @@ async fn a_stopping_control_plane_says_when_to_come_back() {
         })
         .await;
     assert!(
-        (1000..=3000).contains(&go_away.come_back_after_ms),
+        (200..=1200).contains(&go_away.come_back_after_ms),
         "{go_away:?}"
     );
     drop(talk);
