@@ -19,6 +19,8 @@ use zen_chassis::files;
 
 /// Longest answer that is read.
 const ANSWER: usize = 64 * 1024 * 1024;
+/// Rows of one page.
+const PAGE: usize = 500;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The API said no.
@@ -79,6 +81,31 @@ impl Api {
         self.call(Method::GET, path, None).await
     }
 
+    /// One thing and its version, if the control plane names one.
+    pub(crate) async fn get_with_version(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<(Value, Option<String>)> {
+        self.exchange(Method::GET, path, None, None).await
+    }
+
+    /// Changes a thing only if it still has this version.
+    pub(crate) async fn patch_if(
+        &self,
+        path: &str,
+        body: &Value,
+        version: Option<&str>,
+    ) -> anyhow::Result<Value> {
+        let answer = self.exchange(Method::PATCH, path, Some(body), version);
+        Ok(answer.await?.0)
+    }
+
+    /// Removes a thing only if it still has this version.
+    pub(crate) async fn delete_if(&self, path: &str, version: Option<&str>) -> anyhow::Result<()> {
+        self.exchange(Method::DELETE, path, None, version).await?;
+        Ok(())
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, Some(body)).await
     }
@@ -93,16 +120,32 @@ impl Api {
 
     /// Every row of a list, page by page.
     pub(crate) async fn all(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        self.some(path, "", usize::MAX).await
+    }
+
+    /// So many rows of a list at the most; `filter` begins with `&` or is empty.
+    pub(crate) async fn some(
+        &self,
+        path: &str,
+        filter: &str,
+        most: usize,
+    ) -> anyhow::Result<Vec<Value>> {
         let mut rows = Vec::new();
         let mut cursor = String::new();
-        loop {
-            let page = self.get(&format!("{path}?limit=500{cursor}")).await?;
+        while rows.len() < most {
+            let limit = (most - rows.len()).min(PAGE);
+            let page = self
+                .get(&format!("{path}?limit={limit}{filter}{cursor}"))
+                .await?;
             rows.extend(page["items"].as_array().cloned().unwrap_or_default());
             match page["next_cursor"].as_str() {
-                Some(next) if !next.is_empty() => cursor = format!("&cursor={next}"),
-                _ => return Ok(rows),
+                Some(next) if !next.is_empty() => {
+                    cursor = query(&[("cursor", Some(next))]);
+                }
+                _ => break,
             }
         }
+        Ok(rows)
     }
 
     /// The one row whose `id` or `name` is `wanted`.
@@ -126,31 +169,50 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        Ok(self.exchange(method, path, body, None).await?.0)
+    }
+
+    /// One request and its answer, with the version (`ETag`) of what it shows; `version` is the
+    /// one that the thing must still have (`If-Match`).
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        version: Option<&str>,
+    ) -> anyhow::Result<(Value, Option<String>)> {
         let url = format!("{}{path}", self.base);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(&url)
-            .header(header::AUTHORIZATION, self.authorization.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(
-                body.map_or_else(Bytes::new, |body| body.to_string().into()),
-            ))?;
+            .header(header::AUTHORIZATION, self.authorization.clone());
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(version) = version {
+            request = request.header(header::IF_MATCH, version);
+        }
+        let request = request.body(Full::new(
+            body.map_or_else(Bytes::new, |body| body.to_string().into()),
+        ))?;
         let answer = tokio::time::timeout(TIMEOUT, self.client.request(request))
             .await
             .with_context(|| format!("{url} gave no answer within {} s", TIMEOUT.as_secs()))?
             .with_context(|| format!("cannot reach {url}"))?;
         let status = answer.status();
+        let version = answer.headers().get(header::ETAG);
+        let version = version.and_then(|tag| tag.to_str().ok().map(ToOwned::to_owned));
         let bytes = Limited::new(answer.into_body(), ANSWER)
             .collect()
             .await
             .map_err(|error| anyhow::anyhow!("the answer of {url} broke off: {error}"))?
             .to_bytes();
         if status.is_success() {
-            return if bytes.is_empty() {
-                Ok(Value::Null)
-            } else {
-                Ok(serde_json::from_slice(&bytes)?)
+            let value = match bytes.is_empty() {
+                true => Value::Null,
+                false => serde_json::from_slice(&bytes)?,
             };
+            return Ok((value, version));
         }
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let text = |key: &str| problem[key].as_str().map(ToOwned::to_owned);
@@ -161,6 +223,21 @@ impl Api {
             detail: details(&problem),
         }
         .into())
+    }
+}
+
+/// Query parameters to append to others, without those that have no value.
+pub(crate) fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let mut written = url::form_urlencoded::Serializer::new(String::new());
+    let given = parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name, (*value)?)));
+    for (name, value) in given {
+        written.append_pair(name, value);
+    }
+    match written.finish() {
+        none if none.is_empty() => none,
+        some => format!("&{some}"),
     }
 }
 

@@ -7,6 +7,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::context::Connection;
 
+mod deliveries;
+mod mesh;
+mod people;
+
+pub(crate) use deliveries::{DeadLetters, Deliveries, DeliveryList, Replay};
+pub(crate) use mesh::{Apply, Export};
+pub(crate) use people::{ApiKey, Audit, User};
+
 /// Webhooks and events to services in private networks.
 #[derive(Parser)]
 #[command(name = "zen", version, arg_required_else_help = true)]
@@ -55,7 +63,20 @@ pub(crate) enum Command {
     Delivery(Deliveries),
     /// Dead letters, asked live of a plane.
     #[command(subcommand)]
-    DeadLetter(Deliveries),
+    DeadLetter(DeadLetters),
+    /// Make endpoints, targets and flows agree with mesh files, after showing what would change.
+    Apply(Apply),
+    /// Print endpoints, targets and flows as a mesh file.
+    Export(Export),
+    /// The audit log: who changed what, chained so that nobody changes it unseen.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// People who may sign in.
+    #[command(subcommand)]
+    User(User),
+    /// Keys of programs that speak to the API.
+    #[command(subcommand)]
+    ApiKey(ApiKey),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -70,7 +91,7 @@ pub(crate) struct Up {
     /// Where everything is kept.
     #[arg(long, value_name = "DIR", default_value = ".zen")]
     pub(crate) state_dir: PathBuf,
-    /// REST API.
+    /// Dashboard and REST API.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) http: SocketAddr,
     /// Public ingester (data plane).
@@ -169,6 +190,11 @@ pub(crate) enum Plane {
     InstallCommand(Bundle),
     /// Issue a new bundle; every earlier unredeemed one is refused from now on.
     Regenerate(Bundle),
+    /// Measure every way of a plane: to its agent, between its components, to its targets.
+    Probe {
+        /// Name or id.
+        plane: String,
+    },
     /// Retire a plane: its identity is revoked, its agent stops.
     Retire {
         /// Name or id.
@@ -209,6 +235,11 @@ pub(crate) enum Endpoint {
     },
     /// List endpoints with their URLs.
     List,
+    /// Send a signed sample event by the way of a webhook; it goes to the endpoint's flows.
+    Test {
+        /// Name or id.
+        endpoint: String,
+    },
     /// Remove an endpoint; it answers 410 from then on.
     Delete {
         /// Name or id.
@@ -234,6 +265,11 @@ pub(crate) enum Target {
     },
     /// List targets.
     List,
+    /// Call a target once, by the way of a delivery, marked `x-zen-test: 1`. Nothing is kept.
+    Test {
+        /// Name or id.
+        target: String,
+    },
     /// Remove a target.
     Delete {
         /// Name or id.
@@ -263,27 +299,5 @@ pub(crate) enum Flow {
     Delete {
         /// Name or id.
         flow: String,
-    },
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Deliveries {
-    /// List them, newest first.
-    List {
-        /// The plane to ask, by name or id.
-        #[arg(long)]
-        plane: String,
-        /// Only those of this flow (id).
-        #[arg(long)]
-        flow: Option<String>,
-        /// Only those of this target (id).
-        #[arg(long)]
-        target: Option<String>,
-        /// Only those in this state: pending, delivered, dead_letter.
-        #[arg(long)]
-        status: Option<String>,
-        /// How many at the most.
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
     },
 }

@@ -1,13 +1,15 @@
 //! `zen`: the one command a person runs. `zen up` is the whole product in one process, `zen edge
 //! run` an edge plane without Kubernetes, every other verb speaks to the REST API.
 //!
-//! Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration.
+//! Exit codes: 0 done, 1 failed, 2 there is something to do (`zen apply --plan-only --exit-code`),
+//! 64 wrong usage, 78 wrong configuration.
 
 mod api;
 mod args;
 mod context;
 mod edge;
 mod embed;
+mod mesh;
 mod output;
 mod up;
 mod verbs;
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(run(cli));
     runtime.shutdown_background();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::complain(&Chain(error.as_ref()).to_string());
             ExitCode::FAILURE
@@ -53,13 +55,20 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
         output,
         connection,
         command,
     } = cli;
-    match command {
+    let done = match command {
+        Command::Apply(options) => {
+            return mesh::apply::run(options, &connection.open()?, output).await;
+        }
+        Command::Export(options) => mesh::export::run(options, &connection.open()?, output).await,
+        Command::Audit(verb) => verbs::audit::run(verb, &connection.open()?, output).await,
+        Command::User(verb) => verbs::user::run(verb, &connection.open()?, output).await,
+        Command::ApiKey(verb) => verbs::api_key::run(verb, &connection.open()?, output).await,
         Command::Up(options) => up::up(options, output).await,
         Command::Edge(args::Edge::Run(options)) => edge::run(options).await,
         Command::Completion { shell } => {
@@ -70,11 +79,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Endpoint(verb) => verbs::endpoint::run(verb, &connection.open()?, output).await,
         Command::Target(verb) => verbs::target::run(verb, &connection.open()?, output).await,
         Command::Flow(verb) => verbs::flow::run(verb, &connection.open()?, output).await,
-        Command::Delivery(verb) => {
-            verbs::delivery::run("/v1/deliveries", verb, &connection.open()?, output).await
-        }
+        Command::Delivery(verb) => verbs::delivery::run(verb, &connection.open()?, output).await,
         Command::DeadLetter(verb) => {
-            verbs::delivery::run("/v1/dead-letters", verb, &connection.open()?, output).await
+            verbs::dead_letter::run(verb, &connection.open()?, output).await
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

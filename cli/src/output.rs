@@ -61,6 +61,16 @@ fn document(format: Format, value: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints text as it is.
+pub(crate) fn text(text: &str) {
+    print!("{text}");
+}
+
+/// A question to the person at the terminal, who answers on the same line.
+pub(crate) fn ask(question: &str) {
+    eprint!("{question}");
+}
+
 /// A line for people that is not a result: goes to standard error, so that output can be piped.
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");

@@ -111,7 +111,8 @@ async fn live(
     }
     let written = serde_json::to_vec_pretty(&zen)?;
     files::write_durable(&state_dir.join("zen.json"), &written, 0o600)?;
-    say_where(&zen);
+    let sign_in = sign_in_link(state_dir)?;
+    say_where(&zen, sign_in.as_deref());
     let shown = match options.demo {
         true => Some(demo::run(&api, &zen, &random, stop.clone()).await?),
         false => None,
@@ -148,7 +149,22 @@ async fn control_plane(
         .await
 }
 
-fn say_where(zen: &ZenJson) {
+/// The one-time sign-in link, as long as nobody has used it.
+fn sign_in_link(state_dir: &Path) -> anyhow::Result<Option<String>> {
+    let file = state_dir.join("control-plane/sign-in-link");
+    let Some(bytes) = files::read_if_there(&file, 4096)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(bytes);
+    let text = text.with_context(|| format!("{} is damaged", file.display()))?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+fn say_where(zen: &ZenJson, sign_in: Option<&str>) {
+    output::say(&format!("dashboard        {}/", zen.http));
+    if let Some(link) = sign_in {
+        output::say(&format!("sign in, once    {link}"));
+    }
     for line in [
         format!(
             "REST API         {}/v1   key in {}",

@@ -1,10 +1,14 @@
 //! The verbs that speak to the REST API, one file a noun.
 
+pub(crate) mod api_key;
+pub(crate) mod audit;
+pub(crate) mod dead_letter;
 pub(crate) mod delivery;
 pub(crate) mod endpoint;
 pub(crate) mod flow;
 pub(crate) mod plane;
 pub(crate) mod target;
+pub(crate) mod user;
 
 use serde_json::Value;
 

@@ -1,23 +1,37 @@
-//! `zen delivery …` and `zen dead-letter …`: asked of the plane itself, through its session.
+//! `zen delivery …`: asked of the plane itself, through its session.
+
+use serde_json::Value;
 
 use super::id_of;
 use crate::api::Api;
-use crate::args::{Deliveries, Format};
+use crate::args::{Deliveries, DeliveryList, Format};
 use crate::output;
 
-pub(crate) async fn run(
+pub(crate) async fn run(verb: Deliveries, api: &Api, format: Format) -> anyhow::Result<()> {
+    match verb {
+        Deliveries::List(wanted) => list("/v1/deliveries", wanted, api, format).await,
+        Deliveries::Show { delivery, plane } => {
+            let plane_id = id_of(api, "/v1/planes", &plane).await?;
+            let path = format!("/v1/deliveries/{delivery}?plane_id={plane_id}");
+            output::one(format, &api.get(&path).await?, page)
+        }
+    }
+}
+
+/// Lists what `path` has, page by page.
+pub(super) async fn list(
     path: &str,
-    verb: Deliveries,
+    wanted: DeliveryList,
     api: &Api,
     format: Format,
 ) -> anyhow::Result<()> {
-    let Deliveries::List {
+    let DeliveryList {
         plane,
         flow,
         target,
         status,
         limit,
-    } = verb;
+    } = wanted;
     let plane_id = id_of(api, "/v1/planes", &plane).await?;
     let mut rows = Vec::new();
     let mut cursor = None;
@@ -58,4 +72,40 @@ pub(crate) async fn run(
             ("TARGET", "/target_id"),
         ],
     )
+}
+
+/// One delivery, its attempts below.
+fn page(delivery: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let keys = [
+        "status",
+        "code",
+        "event_id",
+        "flow_id",
+        "target_id",
+        "accepted_at",
+        "next_attempt_at",
+        "settled_at",
+        "attempts",
+        "replays",
+    ];
+    let mut lines = vec![text(&delivery["id"])];
+    lines.extend(keys.map(|key| format!("{key:<16} {}", text(&delivery[key]))));
+    for attempt in delivery["history"].as_array().into_iter().flatten() {
+        let of = |key: &str| text(&attempt[key]);
+        lines.push(format!(
+            "attempt {:<8} {}  {} ms  {}  {}  {}",
+            of("number"),
+            of("started_at"),
+            of("duration_ms"),
+            of("status"),
+            of("code"),
+            of("detail"),
+        ));
+    }
+    lines.join("\n")
 }

@@ -33,6 +33,18 @@ pub(crate) async fn run(verb: Endpoint, api: &Api, format: Format) -> anyhow::Re
                 ("URL", "/url"),
             ],
         ),
+        Endpoint::Test { endpoint } => {
+            let id = id_of(api, ENDPOINTS, &endpoint).await?;
+            let path = format!("{ENDPOINTS}/{id}/test");
+            let sent = api.post(&path, &json!({})).await?;
+            output::one(format, &sent, |sent| match sent["event_id"].as_str() {
+                Some(event) => format!("event {event} accepted"),
+                None => {
+                    let text = |key: &str| sent[key].as_str().unwrap_or_default().to_owned();
+                    format!("refused  {}  {}", text("code"), text("detail"))
+                }
+            })
+        }
         Endpoint::Delete { endpoint } => {
             let id = id_of(api, ENDPOINTS, &endpoint).await?;
             api.delete(&format!("{ENDPOINTS}/{id}")).await?;

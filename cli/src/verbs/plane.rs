@@ -21,6 +21,16 @@ const COLUMNS: &[Column] = &[
     ("REVISION", "/applied_revision"),
 ];
 
+const HOPS: &[Column] = &[
+    ("FROM", "/from"),
+    ("TO", "/to"),
+    ("ADDRESS", "/address"),
+    ("TARGET", "/target_id"),
+    ("MS", "/rtt_ms"),
+    ("CODE", "/code"),
+    ("DETAIL", "/detail"),
+];
+
 pub(crate) async fn run(verb: Plane, api: &Api, format: Format) -> anyhow::Result<()> {
     match verb {
         Plane::Create {
@@ -45,6 +55,14 @@ pub(crate) async fn run(verb: Plane, api: &Api, format: Format) -> anyhow::Resul
         }
         Plane::InstallCommand(bundle) | Plane::Regenerate(bundle) => {
             issue(bundle, api, format).await
+        }
+        Plane::Probe { plane } => {
+            let id = id_of(api, PLANES, &plane).await?;
+            let probed = api
+                .post(&format!("{PLANES}/{id}/probe"), &json!({}))
+                .await?;
+            let hops = probed["hops"].as_array().cloned().unwrap_or_default();
+            output::rows(format, &hops, HOPS)
         }
         Plane::Retire { plane } => {
             let id = id_of(api, PLANES, &plane).await?;

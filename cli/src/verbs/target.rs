@@ -32,6 +32,21 @@ pub(crate) async fn run(verb: Target, api: &Api, format: Format) -> anyhow::Resu
                 ("URL", "/url"),
             ],
         ),
+        Target::Test { target } => {
+            let id = id_of(api, TARGETS, &target).await?;
+            let path = format!("{TARGETS}/{id}/test");
+            let called = api.post(&path, &json!({})).await?;
+            output::one(format, &called, |called| {
+                let text = |key: &str| called[key].as_str().unwrap_or_default().to_owned();
+                let status = called["status"].as_u64();
+                let answer = status.map_or_else(|| "no answer".to_owned(), |s| format!("HTTP {s}"));
+                let took = &called["duration_ms"];
+                let line = format!("{answer} after {took} ms  {}", text("remote_address"));
+                format!("{line}  {}  {}", text("code"), text("detail"))
+                    .trim_end()
+                    .to_owned()
+            })
+        }
         Target::Delete { target } => {
             let id = id_of(api, TARGETS, &target).await?;
             api.delete(&format!("{TARGETS}/{id}")).await?;
