@@ -2,14 +2,17 @@
 //! restarted at will, with a private service at the far end. Shared by tests and benchmarks.
 
 pub mod api;
+pub mod browser;
 pub mod collector;
 pub mod eventually;
 pub mod fake_agent;
 pub mod ports;
+pub mod postgres;
 pub mod service;
 pub mod sign;
 pub mod source;
 pub mod tools;
 pub mod unit;
+pub mod verbs;
 pub mod wire;
 pub mod world;

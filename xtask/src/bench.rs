@@ -2,7 +2,7 @@
 
 use crate::shell;
 
-pub(crate) fn run(names: &[String], json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(names: &[String], json: bool, agents: Option<u32>) -> anyhow::Result<()> {
     shell::run(
         &["cargo", "build", "--release", "--workspace", "--bins"],
         &[],
@@ -12,6 +12,10 @@ pub(crate) fn run(names: &[String], json: bool) -> anyhow::Result<()> {
     words.extend(names.iter().map(String::as_str));
     if json {
         words.push("--json");
+    }
+    let agents = agents.map(|agents| agents.to_string());
+    if let Some(agents) = &agents {
+        words.extend(["--agents", agents]);
     }
     shell::run(&words, &[])
 }

@@ -1,7 +1,7 @@
 //! The project's own tool.
 //!
 //! `cargo xtask test [FILTER…]` sets up what the tests need and runs every check.
-//! `cargo xtask bench [journal|intake|e2e|idle] [--json]` measures, in a release build.
+//! `cargo xtask bench [journal|intake|e2e|idle|sessions] [--json]` measures, in a release build.
 #![expect(clippy::print_stdout, reason = "a tool speaks to the terminal")]
 
 mod bench;
@@ -32,11 +32,14 @@ enum Command {
     Tidy,
     /// Measure against the limits of this machine, in the same run.
     Bench {
-        /// journal, intake, e2e, idle; all if none is named.
+        /// journal, intake, e2e, idle, sessions; all if none is named.
         names: Vec<String>,
         /// One JSON object a benchmark instead of a table.
         #[arg(long)]
         json: bool,
+        /// Agents of `sessions`; 5,000 if not given.
+        #[arg(long)]
+        agents: Option<u32>,
     },
 }
 
@@ -45,6 +48,10 @@ fn main() -> anyhow::Result<()> {
         Command::Test { filters } => test::run(&filters),
         Command::Setup => setup::run(),
         Command::Tidy => tidy::run(),
-        Command::Bench { names, json } => bench::run(&names, json),
+        Command::Bench {
+            names,
+            json,
+            agents,
+        } => bench::run(&names, json, agents),
     }
 }

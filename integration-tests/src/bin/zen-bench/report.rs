@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::machine::Machine;
 
 /// One figure beside its limit.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) ours: f64,
