@@ -221,7 +221,11 @@ async fn a_faulty_file_changes_nothing_and_names_its_lines() {
             24,
             "nobody",
         ),
-        (MESH.replace("'file:token'", "hunter2"), 12, "a secret is named"),
+        (
+            MESH.replace("'file:token'", "hunter2"),
+            12,
+            "a secret is named",
+        ),
         (format!("{MESH}  - not closed: ["), 0, ""),
     ] {
         let file = write(&seat, "faulty.yaml", &faulty);
