@@ -1,13 +1,12 @@
 //! The agent as a component: binds, serves what it has, drives its plane.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::net::UnixListener;
 use tokio::sync::watch;
-use zen_chassis::{App, Stage, net};
+use zen_chassis::net::{Address, Listener};
+use zen_chassis::{App, Stage};
 use zen_identity::LiveIdentity;
 
 use crate::applied::{self, Desk, Held};
@@ -15,7 +14,8 @@ use crate::bundle::BundleWatch;
 use crate::config::Config;
 use crate::driver::{Driver, Work};
 use crate::identity;
-use crate::local::{Admission, Local};
+use crate::local::Local;
+use crate::local::admission::{Admission, TokenReviewer};
 use crate::machine::{Machine, State};
 use crate::metrics::Metrics;
 use crate::plane::{Plane, PlaneState};
@@ -23,8 +23,8 @@ use crate::store::{Directory, Store};
 
 /// The agent, bound and not yet running.
 pub struct Agent {
-    socket: PathBuf,
-    listener: UnixListener,
+    address: Address,
+    listener: Listener,
     admission: Admission,
     plane: Plane,
     driver: Driver,
@@ -40,7 +40,7 @@ impl Agent {
         store: Arc<dyn Store>,
         stage: &Stage,
     ) -> anyhow::Result<Self> {
-        let socket = config.check()?;
+        config.check()?;
         let enrolment = stage.ready.condition("enrollment", "waiting for a bundle");
         let held = load(&*store).await?;
         if held.identity.is_some() {
@@ -57,15 +57,15 @@ impl Agent {
             machine,
             work: Work::default(),
         };
-        let listener = net::bind_unix("listen", &socket)?;
-        if !config.allowed_uids.is_empty() {
-            // Others must be able to knock; who they are is judged by the kernel's word.
-            std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))
-                .with_context(|| format!("cannot open {} to allowed_uids", socket.display()))?;
-        }
-        let admission = Admission::new(rustix::process::geteuid().as_raw(), &config.allowed_uids);
+        let (listener, address) = listen(&config).await?;
+        let admission = Admission::new(
+            rustix::process::geteuid().as_raw(),
+            &config.allowed_uids,
+            plane.desk.clone(),
+            plane.live.clone(),
+        );
         Ok(Self {
-            socket,
+            address,
             listener,
             admission,
             plane,
@@ -73,10 +73,18 @@ impl Agent {
         })
     }
 
-    /// The socket on which neighbours are served.
+    /// Has the tokens judged by which components without a certificate prove themselves over TCP.
+    /// Without, only those with a certificate of the plane are served there.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn with_reviewer(mut self, reviewer: Arc<dyn TokenReviewer>) -> Self {
+        self.admission.set_reviewer(reviewer);
+        self
+    }
+
+    /// Where neighbours are served: with the port that was taken, if any would do.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Where the plane stands, now and at each change.
@@ -105,7 +113,7 @@ impl App for Agent {
 
     async fn run(self, stage: Stage) -> anyhow::Result<()> {
         let Self {
-            socket,
+            address,
             listener,
             admission,
             plane,
@@ -118,16 +126,29 @@ impl App for Agent {
             clock: stage.clock.clone(),
             stop: stage.shutdown.clone(),
             tasks: stage.tasks.clone(),
+            admission,
+            live: plane.live.clone(),
         };
-        tracing::info!(socket = %socket.display(), "serving neighbours");
-        stage
-            .tasks
-            .spawn("local api", local.serve(listener, admission));
+        tracing::info!(%address, "serving neighbours");
+        stage.tasks.spawn("local api", local.serve(listener));
         stage.tasks.spawn("leaf", plane.keep_leaf());
         stage.tasks.spawn("plane", driver.run());
         stage.shutdown.cancelled().await;
         Ok(())
     }
+}
+
+/// Binds what neighbours knock at.
+async fn listen(config: &Config) -> anyhow::Result<(Listener, Address)> {
+    let (listener, address) = Listener::bind("listen", &config.listen).await?;
+    if let Address::Unix(path) = &address
+        && !config.allowed_uids.is_empty()
+    {
+        // Others must be able to knock; who they are is judged by the kernel's word.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+            .with_context(|| format!("cannot open {} to allowed_uids", path.display()))?;
+    }
+    Ok((listener, address))
 }
 
 /// What is stored of an earlier life.
