@@ -104,10 +104,7 @@ kubernetes:
   securityContext:
     {{- include "zen-common.containerSecurity" . | nindent 4 }}
   volumeMounts:
-    - name: config
-      mountPath: /etc/zen/config.yaml
-      subPath: config.yaml
-      readOnly: true
+    {{- include "zen-common.configMount" . | nindent 4 }}
     {{- include "zen-agent.mounts" . | nindent 4 }}
     {{- with .Values.extraVolumeMounts }}
     {{- toYaml . | nindent 4 }}

@@ -90,7 +90,9 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
-  {{- include "zen-common.pullSecrets" . | nindent 2 }}
+  {{- with include "zen-common.pullSecrets" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   securityContext:
     {{- include "zen-common.podSecurity" . | nindent 4 }}
   {{- if hasKey .Values "doctor" }}
@@ -148,18 +150,13 @@ spec:
       securityContext:
         {{- include "zen-common.containerSecurity" . | nindent 8 }}
       volumeMounts:
-        - name: config
-          mountPath: /etc/zen/config.yaml
-          subPath: config.yaml
-          readOnly: true
+        {{- include "zen-common.configMount" . | nindent 8 }}
         {{- include (printf "%s.mounts" .Chart.Name) . | trim | nindent 8 }}
         {{- with .Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
   volumes:
-    - name: config
-      configMap:
-        name: {{ .Chart.Name }}-config
+    {{- include "zen-common.configVolume" . | nindent 4 }}
     {{- include (printf "%s.volumes" .Chart.Name) . | trim | nindent 4 }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
