@@ -1,10 +1,12 @@
 //! The project's own tool.
 //!
 //! `cargo xtask test [FILTER…]` sets up what the tests need and runs every check.
+//! `cargo xtask charts [--bless]` renders and judges the Helm charts.
 //! `cargo xtask bench [journal|intake|e2e|idle|sessions] [--json]` measures, in a release build.
 #![expect(clippy::print_stdout, reason = "a tool speaks to the terminal")]
 
 mod bench;
+mod charts;
 mod setup;
 mod shell;
 mod test;
@@ -30,6 +32,12 @@ enum Command {
     Setup,
     /// Check the house rules that the compiler does not know.
     Tidy,
+    /// Render the Helm charts for every documented set of values, and judge the result.
+    Charts {
+        /// Write what was rendered to deploy/charts/golden instead of comparing.
+        #[arg(long)]
+        bless: bool,
+    },
     /// Measure against the limits of this machine, in the same run.
     Bench {
         /// journal, intake, e2e, idle, sessions; all if none is named.
@@ -48,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test { filters } => test::run(&filters),
         Command::Setup => setup::run(),
         Command::Tidy => tidy::run(),
+        Command::Charts { bless } => charts::run(bless),
         Command::Bench {
             names,
             json,
