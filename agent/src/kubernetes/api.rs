@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -296,7 +297,7 @@ impl Api {
         verb: &str,
         thing: &Thing,
         query: &str,
-        content: Option<(&str, Vec<u8>)>,
+        content: Option<(&str, Zeroizing<Vec<u8>>)>,
     ) -> Result<K, Fault> {
         let about = |kind, what: &str| {
             let Thing { resource, name, .. } = thing;
@@ -308,7 +309,8 @@ impl Api {
         let body = match content {
             Some((form, bytes)) => {
                 request = request.header(CONTENT_TYPE, form);
-                Body::from(bytes)
+                // Wiped when it was sent: it may be a Secret.
+                Body::from(Bytes::from_owner(bytes))
             }
             None => Body::empty(),
         };
@@ -367,8 +369,10 @@ pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
     last.to_string()
 }
 
-fn to_json(body: &impl Serialize) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(body).map_err(|error| Fault::new(Kind::Garbled, &error.to_string()))
+fn to_json(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    serde_json::to_vec(body)
+        .map(Zeroizing::new)
+        .map_err(|error| Fault::new(Kind::Garbled, &error.to_string()))
 }
 
 /// What the server says to its refusal: a `Status`, or plain text.
