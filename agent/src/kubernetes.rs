@@ -194,6 +194,10 @@ fn show(stage: &Stage, board: &Board, me: &str) {
     );
 }
 
+#[cfg(test)]
+#[path = "kubernetes/play.rs"]
+mod play;
+
 /// Now, as Kubernetes writes it.
 fn stamp(clock: &Clock) -> Timestamp {
     let ms = i64::try_from(clock.unix_ms()).unwrap_or(i64::MAX);

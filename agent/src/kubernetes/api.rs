@@ -178,6 +178,30 @@ impl Api {
         })
     }
 
+    /// A server that a test plays.
+    #[cfg(test)]
+    pub(crate) fn played<S, F>(server: S, random: Random) -> Self
+    where
+        S: FnMut(Request<Body>) -> F + Send + 'static,
+        F: Future<Output = Result<Response<Body>, BoxError>> + Send + 'static,
+    {
+        let gate = Gate::default();
+        let seen = gate.clone();
+        let service = ServiceBuilder::new()
+            .map_response(move |response| {
+                seen.look(&response);
+                response
+            })
+            .service(tower::service_fn(server));
+        Self {
+            client: Client::new(service, "zen-mesh"),
+            gate,
+            namespace: "zen-mesh".into(),
+            random,
+            within: TRY,
+        }
+    }
+
     /// The same server with another limit for one try.
     pub(crate) fn within(mut self, limit: Duration) -> Self {
         self.within = limit;

@@ -126,7 +126,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(6))]
+        #![proptest_config(ProptestConfig::with_cases(4))]
 
         /// Writing one snapshot after another, cut off after any number of parts: what is read is
         /// the one before, the new one, or nothing; never a mixture. And the one before is only

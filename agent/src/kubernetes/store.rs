@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -113,15 +114,25 @@ impl SecretStore {
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let (turn, term) = (Arc::clone(&self.turn), self.term.clone());
         Box::pin(async move {
-            let turn = turn.lock_owned().await;
+            let mut waiting = Box::pin(turn.lock_owned());
+            // Its place in the queue is taken now, whenever the task gets to run.
+            let at_once = match futures::poll!(&mut waiting) {
+                Poll::Ready(turn) => Some(turn),
+                Poll::Pending => None,
+            };
             let done = tokio::spawn(async move {
-                let outcome = tokio::select! {
+                let in_turn = async {
+                    let _turn = match at_once {
+                        Some(turn) => turn,
+                        None => waiting.await,
+                    };
+                    operation.await
+                };
+                tokio::select! {
                     biased;
                     () = term.cancelled() => Err(Failure::NotHeld),
-                    outcome = operation => outcome,
-                };
-                drop(turn);
-                outcome
+                    outcome = in_turn => outcome,
+                }
             });
             match done.await {
                 Ok(outcome) => outcome.map_err(|failure| StoreError(Box::new(failure))),
@@ -378,16 +389,20 @@ impl Inner {
         let swept = {
             let mut state = self.head.lock();
             state.0 = Some(head.clone());
-            std::mem::replace(&mut state.1, true)
+            state.1
         };
+        // What an earlier term began with a large one may lie anywhere: looked after once.
+        let everywhere = !swept && (head.slots.len() > 1 || used.len() > 1);
         let surplus: Vec<u8> = (1..SLOTS)
             .filter(|slot| !head.slots.contains(slot))
-            // What an earlier term began may lie anywhere: looked after once.
-            .filter(|slot| !swept || used.contains(slot))
+            .filter(|slot| everywhere || used.contains(slot))
             .collect();
-        if let Err(fault) = self.sweep(&surplus).await {
-            self.head.lock().1 = false;
-            tracing::debug!(%fault, "parts of an older snapshot stay for now");
+        match self.sweep(&surplus).await {
+            Ok(()) => self.head.lock().1 = swept || everywhere,
+            Err(fault) => {
+                self.head.lock().1 = false;
+                tracing::debug!(%fault, "parts of an older snapshot stay for now");
+            }
         }
         Ok(())
     }
@@ -471,3 +486,7 @@ impl Store for NotHeld {
         Box::pin(async { Err(StoreError(Box::new(Failure::NotHeld))) })
     }
 }
+
+#[cfg(test)]
+#[path = "store/tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ use crate::kubernetes::stamp;
 /// Pauses after a request that failed.
 const RETRIES: Backoff = Backoff {
     initial: Duration::from_millis(500),
-    max: Duration::from_secs(5),
+    max: Duration::from_secs(3),
 };
 /// Time for giving it back; then others have to wait until it runs out.
 const RELEASE: Duration = Duration::from_secs(3);
@@ -244,3 +244,7 @@ impl Keeper {
         RETRIES.pause(failed, self.random.fraction())
     }
 }
+
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;
