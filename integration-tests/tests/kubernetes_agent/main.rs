@@ -348,7 +348,7 @@ async fn a_missing_right_is_named_with_verb_and_object_and_granting_it_is_enough
 
 #[tokio::test]
 async fn a_large_configuration_is_kept_in_several_secrets_and_read_again() {
-    let seat = Seat::start(&[]).await.unwrap();
+    let mut seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
     let make = |at: usize| {
         // Noise that does not compress.
@@ -380,16 +380,22 @@ async fn a_large_configuration_is_kept_in_several_secrets_and_read_again() {
     })
     .await
     .unwrap();
-    let shown = seat.show(&plane).await.unwrap();
+    let applied = eventually("it runs what was published", PATIENCE, || async {
+        let shown = seat.show(&plane).await?;
+        let applied = shown["applied_revision"].clone();
+        anyhow::ensure!(applied == shown["published_revision"], "{applied}");
+        Ok(applied)
+    })
+    .await
+    .unwrap();
+    // With nobody to send it once more.
+    seat.control_plane.kill().await.unwrap();
     agent.terminate().await.unwrap();
     agent.start().unwrap();
     agent.ready().await.unwrap();
     let (_, metrics) = agent.admin_get("/metrics").await.unwrap();
     let metrics = String::from_utf8_lossy(&metrics).into_owned();
-    let revision = format!(
-        "zen_agent_snapshot_revision {}",
-        shown["published_revision"]
-    );
+    let revision = format!("zen_agent_snapshot_revision {applied}\n");
     assert!(
         metrics.contains(&revision),
         "{revision} is not in {metrics}"
