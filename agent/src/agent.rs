@@ -72,21 +72,16 @@ impl Agent {
             expected: config.plane_id,
             poll: config.enrollment.poll,
         };
-        let reviewer = Arc::new(kubernetes.tokens());
-        let agent = Self::listen(&config, plane, Way::Led(Box::new(kubernetes), course)).await?;
-        Ok(agent.with_reviewer(reviewer))
+        let tokens = Arc::new(kubernetes.tokens());
+        let way = Way::Led(Box::new(kubernetes), course);
+        Ok(Self::listen(&config, plane, way)
+            .await?
+            .with_reviewer(tokens))
     }
 
     async fn listen(config: &Config, plane: Plane, way: Way) -> anyhow::Result<Self> {
         show_state(&plane);
-        let (listener, address) = Listener::bind("listen", &config.listen).await?;
-        if let Address::Unix(path) = &address
-            && !config.allowed_uids.is_empty()
-        {
-            // Others must be able to knock; who they are is judged by the kernel's word.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
-                .with_context(|| format!("cannot open {} to allowed_uids", path.display()))?;
-        }
+        let (listener, address) = listen(config).await?;
         let admission = Admission::new(
             rustix::process::geteuid().as_raw(),
             &config.allowed_uids,
@@ -175,6 +170,19 @@ impl App for Agent {
         stage.shutdown.cancelled().await;
         Ok(())
     }
+}
+
+/// Binds what neighbours knock at.
+async fn listen(config: &Config) -> anyhow::Result<(Listener, Address)> {
+    let (listener, address) = Listener::bind("listen", &config.listen).await?;
+    if let Address::Unix(path) = &address
+        && !config.allowed_uids.is_empty()
+    {
+        // Others must be able to knock; who they are is judged by the kernel's word.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+            .with_context(|| format!("cannot open {} to allowed_uids", path.display()))?;
+    }
+    Ok((listener, address))
 }
 
 /// What is stored of an earlier life.

@@ -14,7 +14,7 @@ use super::settings::ServiceAccounts;
 use crate::local::admission::{ReviewError, TokenReviewer};
 
 /// For whom a token must be meant.
-pub(crate) const AUDIENCE: &str = "zen-agent";
+const AUDIENCE: &str = "zen-agent";
 /// Time for one review, with tries: somebody waits for it.
 const LIMIT: Duration = Duration::from_secs(8);
 
@@ -33,7 +33,6 @@ impl TokenReviewer for Tokens {
 }
 
 impl Tokens {
-    /// The component to which the API server gave this token.
     async fn component(&self, token: &str) -> Result<Component, ReviewError> {
         let review = TokenReview {
             metadata: ObjectMeta::default(),
@@ -61,12 +60,12 @@ fn judge(
     let status = status.unwrap_or_default();
     if status.authenticated != Some(true) {
         let error = status.error.unwrap_or_default();
-        return Err(denied(&format!("it is not authenticated: {error}")));
+        return Err(refused(&format!("it is not authenticated: {error}")));
     }
     // A server that knows nothing of audiences says none, and judged the token by its own.
     let audiences = status.audiences.unwrap_or_default();
     if !audiences.iter().any(|audience| audience == AUDIENCE) {
-        return Err(denied("it is not meant for the audience zen-agent"));
+        return Err(refused("it is not meant for the audience zen-agent"));
     }
     let user = status
         .user
@@ -75,18 +74,18 @@ fn judge(
     let account = user
         .strip_prefix("system:serviceaccount:")
         .and_then(|account| account.split_once(':'))
-        .ok_or_else(|| denied("it is not a service account's"))?;
+        .ok_or_else(|| refused("it is not a service account's"))?;
     match account {
         (place, name) if place == namespace => accounts
             .component(name)
-            .ok_or_else(|| denied(&format!("service account {name:?} is no component's"))),
-        (place, _) => Err(denied(&format!(
+            .ok_or_else(|| refused(&format!("service account {name:?} is no component's"))),
+        (place, _) => Err(refused(&format!(
             "its service account is of namespace {place:?}, not {namespace:?}"
         ))),
     }
 }
 
-fn denied(why: &str) -> ReviewError {
+fn refused(why: &str) -> ReviewError {
     let why = why.chars().take(300).collect();
     ReviewError::Refused(why)
 }

@@ -129,7 +129,8 @@ impl Followed {
             .fields(&format!("metadata.name={}", self.0.name))
             .timeout(LASTS);
         let secrets = kube::Api::<Secret>::namespaced(api.client(), api.namespace());
-        let mut events = std::pin::pin!(watcher(secrets, config));
+        let begin = || watcher(secrets.clone(), config.clone()).boxed();
+        let mut events = begin();
         let mut failed = 0;
         let mut listed = None;
         loop {
@@ -140,8 +141,11 @@ impl Followed {
                     self.take(event, &mut listed, board);
                 }
                 Some(Err(error)) => {
-                    // Too far behind: the watcher lists anew by itself.
-                    if !is_expired(&error) {
+                    if is_expired(&error) {
+                        // Too far behind. Said in the stream, the watcher lists anew by itself;
+                        // said with the answer's status, it would ask the same for ever.
+                        events = begin();
+                    } else {
                         failed += 1;
                         self.tell(&error, board);
                     }
