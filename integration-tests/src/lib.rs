@@ -4,8 +4,10 @@
 pub mod api;
 pub mod browser;
 pub mod collector;
+pub mod engine;
 pub mod eventually;
 pub mod fake_agent;
+pub mod kubelet;
 pub mod ports;
 pub mod postgres;
 pub mod service;
