@@ -1,37 +1,44 @@
 //! The agent as a component: binds, serves what it has, drives its plane.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::net::UnixListener;
 use tokio::sync::watch;
-use zen_chassis::{App, Stage, net};
-use zen_identity::LiveIdentity;
+use zen_chassis::net::{Address, Listener};
+use zen_chassis::{App, Stage};
 
-use crate::applied::{self, Desk, Held};
-use crate::bundle::BundleWatch;
+use crate::applied::{self, Held};
 use crate::config::Config;
-use crate::driver::{Driver, Work};
+use crate::driver::Driver;
 use crate::identity;
-use crate::local::{Admission, Local};
-use crate::machine::{Machine, State};
-use crate::metrics::Metrics;
+use crate::kubernetes::herald::Herald;
+use crate::kubernetes::{Course, Kubernetes, KubernetesConfig};
+use crate::local::Local;
+use crate::local::admission::{Admission, TokenReviewer};
+use crate::machine::State;
 use crate::plane::{Plane, PlaneState};
 use crate::store::{Directory, Store};
 
 /// The agent, bound and not yet running.
 pub struct Agent {
-    socket: PathBuf,
-    listener: UnixListener,
+    address: Address,
+    listener: Listener,
     admission: Admission,
     plane: Plane,
-    driver: Driver,
+    way: Way,
+}
+
+/// What makes the agent act for its plane.
+enum Way {
+    /// It is the only one.
+    Alone(Box<Driver>),
+    /// It holds the lease, term by term.
+    Led(Box<Kubernetes>, Course),
 }
 
 impl Agent {
-    /// Binds with a store of the caller's choosing in place of the configured directory.
+    /// Binds with a store of the caller's choosing in place of the configured one.
     ///
     /// # Errors
     /// When a setting is wrong, the socket is taken, or what is stored cannot be used.
@@ -40,43 +47,68 @@ impl Agent {
         store: Arc<dyn Store>,
         stage: &Stage,
     ) -> anyhow::Result<Self> {
-        let socket = config.check()?;
+        config.check()?;
         let enrolment = stage.ready.condition("enrollment", "waiting for a bundle");
         let held = load(&*store).await?;
         if held.identity.is_some() {
             enrolment.ready();
         }
-        let plane = plane(stage, store, held);
-        let machine = Machine::start(plane.desk.now().identity.is_some());
-        show_state(&plane);
-        let driver = Driver {
-            plane: plane.clone(),
+        let plane = Plane::new(stage, store, Herald::silent());
+        plane.enter(held);
+        let poll = config.enrollment.poll;
+        let driver = Driver::new(plane.clone(), config.plane_id, poll, enrolment);
+        Self::listen(&config, plane, Way::Alone(Box::new(driver))).await
+    }
+
+    /// Binds with the state in a cluster. The API server may be away: the agent waits for it.
+    async fn bind_led(
+        config: Config,
+        settings: KubernetesConfig,
+        stage: &Stage,
+    ) -> anyhow::Result<Self> {
+        let kubernetes = Kubernetes::open(settings, stage).await?;
+        let plane = Plane::new(stage, Kubernetes::no_store(), kubernetes.herald());
+        let course = Course {
             expected: config.plane_id,
-            bundles: BundleWatch::new(config.enrollment.poll),
-            enrolment,
-            machine,
-            work: Work::default(),
+            poll: config.enrollment.poll,
         };
-        let listener = net::bind_unix("listen", &socket)?;
-        if !config.allowed_uids.is_empty() {
-            // Others must be able to knock; who they are is judged by the kernel's word.
-            std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))
-                .with_context(|| format!("cannot open {} to allowed_uids", socket.display()))?;
-        }
-        let admission = Admission::new(rustix::process::geteuid().as_raw(), &config.allowed_uids);
+        let tokens = Arc::new(kubernetes.tokens());
+        let way = Way::Led(Box::new(kubernetes), course);
+        Ok(Self::listen(&config, plane, way)
+            .await?
+            .with_reviewer(tokens))
+    }
+
+    async fn listen(config: &Config, plane: Plane, way: Way) -> anyhow::Result<Self> {
+        show_state(&plane);
+        let (listener, address) = listen(config).await?;
+        let admission = Admission::new(
+            rustix::process::geteuid().as_raw(),
+            &config.allowed_uids,
+            plane.desk.clone(),
+            plane.live.clone(),
+        );
         Ok(Self {
-            socket,
+            address,
             listener,
             admission,
             plane,
-            driver,
+            way,
         })
     }
 
-    /// The socket on which neighbours are served.
+    /// Has the tokens judged by which components without a certificate prove themselves over TCP.
+    /// Without, only those with a certificate of the plane are served there.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn with_reviewer(mut self, reviewer: Arc<dyn TokenReviewer>) -> Self {
+        self.admission.set_reviewer(reviewer);
+        self
+    }
+
+    /// Where neighbours are served: with the port that was taken, if any would do.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Where the plane stands, now and at each change.
@@ -94,6 +126,9 @@ impl App for Agent {
 
     async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
         config.check()?;
+        if let Some(settings) = config.kubernetes.clone() {
+            return Self::bind_led(config, settings, stage).await;
+        }
         let store = Directory::open(
             config.state_dir.clone(),
             config.bundle_file(),
@@ -105,11 +140,11 @@ impl App for Agent {
 
     async fn run(self, stage: Stage) -> anyhow::Result<()> {
         let Self {
-            socket,
+            address,
             listener,
             admission,
             plane,
-            driver,
+            way,
         } = self;
         let local = Local {
             desk: plane.desk.clone(),
@@ -118,20 +153,40 @@ impl App for Agent {
             clock: stage.clock.clone(),
             stop: stage.shutdown.clone(),
             tasks: stage.tasks.clone(),
+            admission,
+            live: plane.live.clone(),
         };
-        tracing::info!(socket = %socket.display(), "serving neighbours");
-        stage
-            .tasks
-            .spawn("local api", local.serve(listener, admission));
-        stage.tasks.spawn("leaf", plane.keep_leaf());
-        stage.tasks.spawn("plane", driver.run());
+        tracing::info!(%address, "serving neighbours");
+        stage.tasks.spawn("local api", local.serve(listener));
+        match way {
+            Way::Alone(driver) => {
+                stage.tasks.spawn("leaf", plane.keep_leaf());
+                stage.tasks.spawn("plane", driver.run());
+            }
+            Way::Led(kubernetes, course) => {
+                stage.tasks.spawn("lease", kubernetes.lead(plane, course));
+            }
+        }
         stage.shutdown.cancelled().await;
         Ok(())
     }
 }
 
+/// Binds what neighbours knock at.
+async fn listen(config: &Config) -> anyhow::Result<(Listener, Address)> {
+    let (listener, address) = Listener::bind("listen", &config.listen).await?;
+    if let Address::Unix(path) = &address
+        && !config.allowed_uids.is_empty()
+    {
+        // Others must be able to knock; who they are is judged by the kernel's word.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+            .with_context(|| format!("cannot open {} to allowed_uids", path.display()))?;
+    }
+    Ok((listener, address))
+}
+
 /// What is stored of an earlier life.
-async fn load(store: &dyn Store) -> anyhow::Result<Held> {
+pub(crate) async fn load(store: &dyn Store) -> anyhow::Result<Held> {
     let Some(identity) = identity::load(store).await.context("identity")? else {
         return Ok(Held::default());
     };
@@ -142,39 +197,6 @@ async fn load(store: &dyn Store) -> anyhow::Result<Held> {
         identity: Some(Arc::new(identity)),
         applied: applied.map(Arc::new),
     })
-}
-
-fn plane(stage: &Stage, store: Arc<dyn Store>, held: Held) -> Plane {
-    let live = LiveIdentity::new(stage.clock.time_provider());
-    let state = PlaneState {
-        state: Machine::start(held.identity.is_some()).state(),
-        tenant: held
-            .identity
-            .as_ref()
-            .map(|identity| identity.stored.tenant_id),
-        plane: held
-            .identity
-            .as_ref()
-            .map(|identity| identity.stored.plane_id),
-        revision: held.revision(),
-        refusal: None,
-    };
-    let plane = Plane {
-        stage: stage.clone(),
-        store,
-        desk: Desk::new(held.clone()),
-        live,
-        roster: crate::local::roster::Roster::default(),
-        router: crate::local::ask::Router::default(),
-        metrics: Metrics::new(&stage.meter),
-        state: Arc::new(watch::Sender::new(state)),
-        boot_id: hex::encode(stage.random.bytes::<8>()),
-    };
-    plane.metrics.applied(held.revision());
-    if let Some(identity) = held.identity {
-        plane.put_in_force(identity);
-    }
-    plane
 }
 
 /// The agent's part of `/debug/state`.

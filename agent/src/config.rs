@@ -8,13 +8,16 @@ use zen_chassis::config::default_state_dir;
 use zen_chassis::net::Address;
 use zen_proto::ids::PlaneId;
 
+use crate::kubernetes::KubernetesConfig;
+
 /// The agent's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where identity and last good snapshot are kept; default `/var/lib/zen/agent`.
     pub state_dir: PathBuf,
-    /// Where the components next to the agent reach it; default `unix:/run/zen/agent.sock`.
+    /// Where the components next to the agent reach it: `unix:/path`, or `address:port` for mutual
+    /// TLS with components in containers of their own; default `unix:/run/zen/agent.sock`.
     pub listen: Address,
     /// Where the bundle comes from.
     pub enrollment: EnrollmentConfig,
@@ -24,6 +27,8 @@ pub struct Config {
     /// User ids that may speak on the socket beside the agent's own and root; at most 64.
     /// Default: none.
     pub allowed_uids: Vec<u32>,
+    /// State in Kubernetes in place of `state_dir`. Default: none.
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 /// Where the enrolment bundle is found.
@@ -47,6 +52,7 @@ impl Default for Config {
             enrollment: EnrollmentConfig::default(),
             plane_id: None,
             allowed_uids: Vec::new(),
+            kubernetes: None,
         }
     }
 }
@@ -66,8 +72,8 @@ const POLL: std::ops::RangeInclusive<Duration> =
 const MOST_UIDS: usize = 64;
 
 impl Config {
-    /// Checks what the types cannot; the socket's path is the answer.
-    pub(crate) fn check(&self) -> anyhow::Result<PathBuf> {
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
             POLL.contains(&self.enrollment.poll),
             "enrollment.poll: must be 50 ms to 5 min"
@@ -80,12 +86,10 @@ impl Config {
             !self.state_dir.as_os_str().is_empty(),
             "state_dir: must name a folder"
         );
-        match &self.listen {
-            Address::Unix(path) => Ok(path.clone()),
-            Address::Tcp(_) => {
-                anyhow::bail!("listen: this version serves its neighbours on unix:/path only")
-            }
+        if let Some(kubernetes) = &self.kubernetes {
+            kubernetes.check()?;
         }
+        Ok(())
     }
 
     pub(crate) fn bundle_file(&self) -> PathBuf {

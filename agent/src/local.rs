@@ -1,27 +1,27 @@
-//! What the agent serves to the components next to it, on its Unix socket.
+//! What the agent serves to the components next to it: on a Unix socket, or over TCP in TLS.
 
+pub(crate) mod admission;
 pub(crate) mod ask;
 pub(crate) mod roster;
 pub(crate) mod slice;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
-use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 use zen_chassis::chain::Chain;
+use zen_chassis::net::Listener;
 use zen_chassis::tasks::Tasks;
 use zen_chassis::{CancellationToken, Clock};
-use zen_identity::IssueError;
+use zen_identity::{AcceptOptions, ClientAuth, Expect, IssueError, LiveIdentity, accept};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
     AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
@@ -32,35 +32,20 @@ use zen_proto::limits;
 use zen_proto::query::v1::{Answer, Query};
 
 use crate::applied::{Desk, Held};
+use admission::{Admission, Caller, neighbour_of};
 use ask::{Place, Router};
 use roster::Roster;
 use slice::slice;
 
 /// Longest name of an instance, bytes.
 const INSTANCE: usize = 128;
-
-/// Who may speak on the socket.
-#[derive(Clone)]
-pub(crate) struct Admission(Vec<u32>);
-
-impl Admission {
-    /// The agent's own user, root, and those whom the operator allows.
-    pub(crate) fn new(own: u32, allowed: &[u32]) -> Self {
-        Self([&[own, 0], allowed].concat())
-    }
-
-    fn judge(&self, uid: Option<u32>) -> Result<(), Status> {
-        match uid {
-            Some(uid) if self.0.contains(&uid) => Ok(()),
-            Some(uid) => Err(Status::permission_denied(format!(
-                "user id {uid} may not speak to this agent; see its setting allowed_uids"
-            ))),
-            None => Err(Status::permission_denied(
-                "the user id of the peer is not known",
-            )),
-        }
-    }
-}
+/// Connections over TCP at once: each replica of a component needs one or two.
+const CONNECTIONS: usize = 512;
+/// Calls of one connection at once; a component needs four.
+const CALLS: u32 = 16;
+/// Pause between pings that find out whether the other side is still there, and time to answer.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
 
 /// What the local service needs. Cheap to clone.
 #[derive(Clone)]
@@ -71,24 +56,47 @@ pub(crate) struct Local {
     pub(crate) clock: Clock,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: Tasks,
+    pub(crate) admission: Admission,
+    /// What is shown over TCP.
+    pub(crate) live: LiveIdentity,
 }
 
 impl Local {
     /// Serves until it is told to stop.
-    pub(crate) async fn serve(
-        self,
-        listener: UnixListener,
-        admission: Admission,
-    ) -> Result<(), tonic::transport::Error> {
-        let stop = self.stop.clone();
+    pub(crate) async fn serve(self, listener: Listener) -> anyhow::Result<()> {
+        let stop = self.stop.clone().cancelled_owned();
+        let (desk, live) = (self.desk.clone(), self.live.clone());
+        let admission = self.admission.clone();
         let service = AgentServiceServer::new(self)
             .max_decoding_message_size(limits::SESSION_MESSAGE)
             .max_encoding_message_size(limits::SNAPSHOT * 2);
         let admitted = InterceptedService::new(service, admission);
-        Server::builder()
-            .add_service(admitted)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
-            .await
+        let mut server = Server::builder();
+        match listener {
+            Listener::Unix(listener) => {
+                server
+                    .add_service(admitted)
+                    .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+                    .await?;
+            }
+            Listener::Tcp(listener) => {
+                // A certificate of another plane ends in the handshake.
+                let own = Expect::when(move |id| neighbour_of(&desk, id).is_some());
+                let tls = live.server_config(own, ClientAuth::Optional)?;
+                let options = AcceptOptions {
+                    max_connections: CONNECTIONS,
+                    ..AcceptOptions::default()
+                };
+                server
+                    .max_concurrent_streams(CALLS)
+                    .http2_keepalive_interval(Some(PING))
+                    .http2_keepalive_timeout(Some(PONG))
+                    .add_service(admitted)
+                    .serve_with_incoming_shutdown(accept(listener, tls, options), stop)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends the component its part, now and at each change, until one of both goes away. A slow
@@ -109,6 +117,7 @@ impl Local {
             tokio::select! {
                 changed = held.changed() => if changed.is_err() { return },
                 () = slices.closed() => return,
+                () = self.desk.cleared() => return,
                 () = self.stop.cancelled() => return,
             }
         }
@@ -119,6 +128,7 @@ impl Local {
         loop {
             let message = tokio::select! {
                 message = answers.message() => message,
+                () = self.desk.cleared() => return,
                 () = self.stop.cancelled() => return,
             };
             match message {
@@ -164,16 +174,6 @@ fn same_slices(now: &Held, before: &Held) -> bool {
     applied(now) == applied(before) && trust(now) == trust(before)
 }
 
-impl Interceptor for Admission {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let peer = request.extensions().get::<UdsConnectInfo>();
-        let uid = peer
-            .and_then(|info| info.peer_cred.as_ref())
-            .map(|cred| cred.uid());
-        self.judge(uid).map(|()| request)
-    }
-}
-
 type Downward<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -185,8 +185,10 @@ impl AgentService for Local {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request);
         let hello = request.into_inner();
         let component = neighbour(&hello.component, &hello.instance)?;
+        caller.must_be(component)?;
         let (slices, queue) = mpsc::channel(1);
         // Ends with the stream, with the desk, or at shutdown.
         self.tasks.spawn_side(
@@ -200,8 +202,14 @@ impl AgentService for Local {
         &self,
         request: Request<CertifyRequest>,
     ) -> Result<Response<CertifyResponse>, Status> {
-        let request = request.into_inner();
+        let caller = Caller::of(&request);
+        let (metadata, _, request) = request.into_parts();
         let component = neighbour(&request.component, &request.instance)?;
+        match caller {
+            // Only for as long as it has no certificate.
+            Caller::Stranger => self.admission.first_contact(component, &metadata).await?,
+            _ => caller.must_be(component)?,
+        }
         let identity = self.desk.now().identity.ok_or_else(|| {
             Status::failed_precondition("the plane is not enrolled; see the agent's /readyz")
         })?;
@@ -230,17 +238,19 @@ impl AgentService for Local {
         &self,
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<ReportResponse>, Status> {
+        let caller = Caller::of(&request);
         let mut reports = request.into_inner();
         loop {
             let report = tokio::select! {
                 report = reports.message() => report?,
+                () = self.desk.cleared() => None,
                 () = self.stop.cancelled() => None,
             };
             let Some(report) = report else {
                 return Ok(Response::new(ReportResponse {}));
             };
             if let Some(status) = report.status {
-                neighbour(&status.component, &status.instance)?;
+                caller.must_be(neighbour(&status.component, &status.instance)?)?;
                 self.roster.report(status, Instant::now());
             }
         }
@@ -250,6 +260,7 @@ impl AgentService for Local {
         &self,
         request: Request<Streaming<AskRequest>>,
     ) -> Result<Response<Self::AskStream>, Status> {
+        let caller = Caller::of(&request);
         let mut answers = request.into_inner();
         let Some(AskRequest {
             message: Some(ask_request::Message::Hello(hello)),
@@ -260,6 +271,7 @@ impl AgentService for Local {
             ));
         };
         let component = neighbour(&hello.component, &hello.instance)?;
+        caller.must_be(component)?;
         let (place, questions) = self
             .router
             .enter(component, &hello.instance)

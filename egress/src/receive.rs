@@ -1,16 +1,19 @@
-//! Takes deliveries from the ingesters of the same plane, over a Unix socket: batch → ledger →
-//! answer. Batches are taken while earlier ones are still on their way to the disk.
+//! Takes deliveries from the ingesters of the same plane, over a Unix socket or in mutual
+//! TLS: batch → ledger → answer. Batches are taken while earlier ones are still on their way to the disk.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 use zen_chassis::CancellationToken;
 use zen_chassis::chain::Chain;
+use zen_chassis::net::Listener;
+use zen_identity::{AcceptOptions, ClientAuth, LiveIdentity, Peer, accept};
+use zen_proto::component::Component;
 use zen_proto::delivery::v1::delivery_service_server::{DeliveryService, DeliveryServiceServer};
 use zen_proto::delivery::v1::{DeliverRequest, DeliverResponse};
 use zen_proto::limits;
@@ -27,37 +30,64 @@ const MESSAGE: usize = limits::DELIVERY_MESSAGE
 /// Flow control windows of a connection and of a stream, so that batches need not wait for one
 /// another's window updates.
 const WINDOW: u32 = 8 << 20;
+/// Connections over TCP at once: each replica of the ingester needs one or two.
+const CONNECTIONS: usize = 512;
+/// Pause between pings that find out whether the other side is still there, and time to answer.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
 
 /// Serves until `shutdown`; then answers what was taken and ends.
 ///
 /// # Errors
-/// When the socket fails.
+/// When the listener fails.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    listener: Listener,
+    identity: &LiveIdentity,
     intake: Intake,
     shutdown: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
+) -> anyhow::Result<()> {
     let desk = Desk {
         intake,
         shutdown: shutdown.clone(),
         own_uid: rustix::process::geteuid().as_raw(),
+        identity: identity.clone(),
     };
+    let stop = shutdown.cancelled_owned();
     let service = DeliveryServiceServer::new(desk).max_decoding_message_size(MESSAGE);
-    Server::builder()
+    let server = Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .add_service(service)
-        .serve_with_incoming_shutdown(
-            UnixListenerStream::new(listener),
-            shutdown.cancelled_owned(),
-        )
-        .await
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PONG))
+        .add_service(service);
+    match listener {
+        Listener::Unix(listener) => {
+            let connections = UnixListenerStream::new(listener);
+            server
+                .serve_with_incoming_shutdown(connections, stop)
+                .await?;
+        }
+        Listener::Tcp(listener) => {
+            let ingesters = identity.neighbour(Component::Ingester);
+            let tls = identity.server_config(ingesters, ClientAuth::Required)?;
+            let options = AcceptOptions {
+                max_connections: CONNECTIONS,
+                ..AcceptOptions::default()
+            };
+            let connections = accept(listener, tls, options);
+            server
+                .serve_with_incoming_shutdown(connections, stop)
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 struct Desk {
     intake: Intake,
     shutdown: CancellationToken,
     own_uid: u32,
+    identity: LiveIdentity,
 }
 
 #[tonic::async_trait]
@@ -83,8 +113,14 @@ impl DeliveryService for Desk {
 }
 
 impl Desk {
-    /// Only this process's own user and root may hand deliveries over.
+    /// On a socket only this process's own user and root may hand deliveries over; over TCP only
+    /// an ingester of the same plane, whose certificate still holds.
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            return self.identity.check(peer).map_err(|error| {
+                Status::unauthenticated(format!("the certificate holds no more: {}", Chain(&error)))
+            });
+        }
         let peer = request
             .extensions()
             .get::<UdsConnectInfo>()

@@ -2,17 +2,19 @@
 //! answers up. Every stream reconnects by itself; the last good slice is kept on disk, so that a
 //! component starts without its agent.
 
+mod agent;
 mod link;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use zen_identity::LiveIdentity;
+use tonic::transport::Channel;
+use zen_identity::{DialOptions, LiveIdentity, channel};
 use zen_proto::agent::v1::Slice;
-use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
 use zen_proto::component::Component;
 use zen_proto::limits;
 use zen_proto::query::v1::{Query, answer};
@@ -21,6 +23,7 @@ use zen_proto::snapshot::v1::Snapshot;
 
 use crate::config::default_state_dir;
 use crate::files;
+use crate::neighbour::agent::Agent;
 use crate::neighbour::link::{Link, trust_slice};
 use crate::net::{Address, local_channel};
 use crate::ready::Condition;
@@ -30,10 +33,16 @@ use crate::stage::Stage;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeighbourSettings {
-    /// The agent's local address; default `unix:/run/zen/agent.sock`.
+    /// The agent's address, `unix:/path` or `host:port`; default `unix:/run/zen/agent.sock`.
     pub address: Address,
     /// Names this replica among those of its component; default `0`.
     pub instance: String,
+    /// Over TCP, the folder of the trust bundle by which the agent is judged at first: `roots.pem`,
+    /// `trust-domain`, `tenant-id`, `plane-id`; default `/etc/zen/trust`.
+    pub trust_dir: PathBuf,
+    /// Over TCP, the token of this component's service account for the audience `zen-agent`, by
+    /// which it proves itself at first; default `/var/run/secrets/zen/token`.
+    pub token_file: PathBuf,
 }
 
 impl Default for NeighbourSettings {
@@ -41,6 +50,8 @@ impl Default for NeighbourSettings {
         Self {
             address: Address::Unix("/run/zen/agent.sock".into()),
             instance: "0".to_owned(),
+            trust_dir: "/etc/zen/trust".into(),
+            token_file: "/var/run/secrets/zen/token".into(),
         }
     }
 }
@@ -83,9 +94,6 @@ impl Neighbour {
         state_dir: Option<&std::path::Path>,
         stage: &Stage,
     ) -> anyhow::Result<Self> {
-        let Address::Unix(socket) = &settings.address else {
-            anyhow::bail!("agent.address: this version speaks to its agent by unix:/path only");
-        };
         let state_dir =
             state_dir.map_or_else(|| default_state_dir(component.as_str()), ToOwned::to_owned);
         files::make_private_folder(&state_dir)?;
@@ -106,15 +114,14 @@ impl Neighbour {
         }
         let (slice_in, slice) = watch::channel(kept.map(Arc::new));
         let (questions_in, questions) = mpsc::channel(QUESTIONS);
-        let client = AgentServiceClient::new(local_channel(socket)?)
-            .max_decoding_message_size(limits::SNAPSHOT * 2);
+        let agent = Agent::new(settings, &identity, &stage.clock).context("agent.address")?;
         let boot: [u8; 8] = stage.random.bytes();
         let boot_id = boot.iter().map(|byte| format!("{byte:02x}")).collect();
         let tasks = Link {
             component,
             instance: settings.instance.clone(),
             boot_id,
-            client,
+            agent,
             identity: identity.clone(),
             slice_file,
             stage: stage.clone(),
@@ -128,6 +135,27 @@ impl Neighbour {
             questions_in,
             configured,
         })
+    }
+
+    /// A way to another component of this plane: over TCP each shows the other its certificate.
+    /// Nothing is dialled yet.
+    ///
+    /// # Errors
+    /// When a socket's path cannot be written as an address.
+    pub fn channel(
+        &self,
+        component: Component,
+        address: &Address,
+    ) -> Result<Channel, tonic::transport::Error> {
+        match address {
+            Address::Unix(socket) => local_channel(socket),
+            Address::Tcp(address) => {
+                let config = self
+                    .identity
+                    .client_config(self.identity.neighbour(component));
+                Ok(channel(address, config, DialOptions::default()))
+            }
+        }
     }
 
     /// The configuration as it is now.
@@ -149,11 +177,17 @@ impl Neighbour {
             configured,
         } = self;
         let spawn = tasks.stage.tasks.clone();
+        let configured = Arc::new(configured);
+        spawn.spawn(
+            "agent certify",
+            tasks
+                .clone()
+                .keep_certified(slice.clone(), Arc::clone(&configured)),
+        );
         spawn.spawn(
             "agent watch",
             tasks.clone().keep_watching(slice_in, configured),
         );
-        spawn.spawn("agent certify", tasks.clone().keep_certified(slice.clone()));
         spawn.spawn(
             "agent report",
             tasks.clone().keep_reporting(slice.clone(), fill),

@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
+use zen_proto::component::Component;
 
 use crate::accept::Peer;
 use crate::certificate;
@@ -160,6 +161,19 @@ impl LiveIdentity {
     #[must_use]
     pub fn trust(&self) -> Option<Arc<Trust>> {
         self.0.trust.load_full()
+    }
+
+    /// Expects this component of the same plane as the leaf in use, at each handshake anew.
+    #[must_use]
+    pub fn neighbour(&self, component: Component) -> Expect {
+        let own = self.clone();
+        Expect::when(move |id| {
+            own.id().is_some_and(|own| {
+                own.plane().is_some()
+                    && (id.tenant(), id.plane()) == (own.tenant(), own.plane())
+                    && id.component() == Some(component)
+            })
+        })
     }
 
     /// Counts the changes of leaf and trust.

@@ -8,9 +8,7 @@ use futures::StreamExt;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use zen_identity::{LiveIdentity, PrivateKey, Trust};
-use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
 use zen_proto::agent::v1::{
     AskRequest, CertifyRequest, ReportRequest, Slice, WatchRequest, ask_request,
 };
@@ -18,6 +16,7 @@ use zen_proto::component::Component;
 use zen_proto::query::v1::{Answer, Query, QueryError, answer};
 use zen_proto::session::v1::ComponentStatus;
 
+use super::agent::Agent;
 use super::{Neighbour, QUESTIONS, Question};
 use crate::backoff::Backoff;
 use crate::chain::Chain;
@@ -36,7 +35,7 @@ pub(super) struct Link {
     pub(super) component: Component,
     pub(super) instance: String,
     pub(super) boot_id: String,
-    pub(super) client: AgentServiceClient<Channel>,
+    pub(super) agent: Agent,
     pub(super) identity: LiveIdentity,
     pub(super) slice_file: PathBuf,
     pub(super) stage: Stage,
@@ -106,7 +105,7 @@ impl Link {
     pub(super) async fn keep_watching(
         self,
         slices: watch::Sender<Option<Arc<Slice>>>,
-        configured: Condition,
+        configured: Arc<Condition>,
     ) -> anyhow::Result<()> {
         self.again("watch", || self.watch(&slices, &configured))
             .await
@@ -117,7 +116,8 @@ impl Link {
         slices: &watch::Sender<Option<Arc<Slice>>>,
         configured: &Condition,
     ) -> anyhow::Result<()> {
-        let mut stream = self.client.clone().watch(self.hello()).await?.into_inner();
+        self.agent.open().await;
+        let mut stream = self.agent.client().watch(self.hello()).await?.into_inner();
         while let Some(slice) = stream.message().await? {
             let bytes = slice.encode_to_vec();
             let file = self.slice_file.clone();
@@ -138,9 +138,20 @@ impl Link {
     pub(super) async fn keep_certified(
         self,
         slice: watch::Receiver<Option<Arc<Slice>>>,
+        configured: Arc<Condition>,
     ) -> anyhow::Result<()> {
-        self.again("certify", || self.certify_and_hold(&slice))
-            .await
+        self.again("certify", || async {
+            let outcome = self.certify_and_hold(&slice).await;
+            if let Err(error) = &outcome
+                && slice.borrow().is_none()
+            {
+                // Whoever waits for the first configuration wants to know what stands in its way.
+                let why = Chain(error.as_ref());
+                configured.not_ready(format!("no configuration received yet: {why}"));
+            }
+            outcome
+        })
+        .await
     }
 
     /// Gets a leaf certificate and comes back when it is time for the next one.
@@ -178,7 +189,7 @@ impl Link {
             instance: self.instance.clone(),
             csr: key.csr(self.component.as_str())?.into(),
         };
-        let answer = self.client.clone().certify(request).await?.into_inner();
+        let answer = self.agent.certify(request).await?;
         let trust = trust(
             &answer.trust_domain,
             &answer.trust_bundle_pem,
@@ -187,6 +198,7 @@ impl Link {
         self.identity.set_trust(trust);
         let chain = answer.chain.iter().map(|der| der.to_vec().into()).collect();
         self.identity.set_leaf(chain, &key)?;
+        self.agent.renewed();
         Ok(())
     }
 
@@ -204,7 +216,8 @@ impl Link {
         fill: &(impl Fn(&mut ComponentStatus) + Send + Sync),
     ) -> anyhow::Result<()> {
         let (reports, queue) = mpsc::channel(1);
-        let call = self.client.clone();
+        self.agent.open().await;
+        let mut call = self.agent.client();
         let sending = async {
             let mut ready = self.stage.ready.changes();
             let mut slice = slice.clone();
@@ -223,7 +236,7 @@ impl Link {
             }
         };
         let answering = async {
-            call.clone().report(ReceiverStream::new(queue)).await?;
+            call.report(ReceiverStream::new(queue)).await?;
             anyhow::Ok(())
         };
         tokio::select! {
@@ -273,9 +286,10 @@ impl Link {
             message: Some(ask_request::Message::Hello(self.hello())),
         };
         answers.send(hello).await?;
+        self.agent.open().await;
         let mut asked = self
-            .client
-            .clone()
+            .agent
+            .client()
             .ask(ReceiverStream::new(queue))
             .await?
             .into_inner();
