@@ -49,6 +49,8 @@ fn notes_say_what_to_do_next_and_what_uninstalling_leaves() {
         "zen-bridge",
         "zen-lock",
     ] {
-        assert!(!notes(&stage, chart, &[]).trim().is_empty(), "{chart}");
+        let said = notes(&stage, chart, &[]);
+        let leaves = said.contains("What `helm uninstall` leaves");
+        assert!(leaves || chart == "zen-lock", "{chart}: {said}");
     }
 }

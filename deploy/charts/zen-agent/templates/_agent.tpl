@@ -22,7 +22,7 @@ What the agent decides itself: its configuration, its pod, and whom it speaks to
 
 {{- define "zen-agent.config" -}}
 plane_id: {{ include "zen-agent.planeId" . }}
-listen: 0.0.0.0:7443
+listen: '{{ .Values.listenAddress }}:7443'
 {{- with .Values.proxy }}
 proxy: {{ . | quote }}
 {{- end }}

@@ -28,12 +28,12 @@ database:
 root_identity_file: /etc/zen/root-identity/{{ .Values.rootIdentity.key }}
 {{- end }}
 http:
-  listen: 0.0.0.0:8080
+  listen: '{{ .Values.listenAddress }}:8080'
   {{- with .Values.http.url }}
   url: {{ . | quote }}
   {{- end }}
 agents:
-  listen: 0.0.0.0:8443
+  listen: '{{ .Values.listenAddress }}:8443'
   advertise: {{ .Values.agents.advertise | quote }}
 {{- with .Values.oidc }}
 {{- if .enabled }}
