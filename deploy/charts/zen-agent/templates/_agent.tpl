@@ -83,7 +83,7 @@ kubernetes:
 - --config
 - /etc/zen/config.yaml
 - --control-plane
-- {{ include "zen-agent.controlPlane" . | splitList "," | first | trim | quote }}
+- {{ include "zen-agent.controlPlane" . | quote }}
 {{- end }}
 
 {{- define "zen-agent.initContainers" -}}
