@@ -33,6 +33,7 @@ mod replicas;
 mod rest;
 mod session;
 mod setup;
+mod show;
 mod store;
 mod target;
 
@@ -41,3 +42,4 @@ pub use config::{
     AgentsSettings, Config, DatabaseSettings, DatabaseTls, HttpSettings, OidcSettings,
     PostgresSettings,
 };
+pub use show::show;
