@@ -504,9 +504,22 @@ async fn a_component_is_who_the_api_server_says_its_token_is_of() {
     );
 }
 
+/// Waits until the plane is connected and tells of this component.
+async fn reported(seat: &Seat, plane: &str, component: &str) {
+    eventually(&format!("the {component} reports"), PATIENCE, || async {
+        let shown = seat.show(plane).await?;
+        let components = shown["components"].as_array().cloned().unwrap_or_default();
+        let there = components.iter().any(|c| c["component"] == component);
+        anyhow::ensure!(shown["status"] == "connected" && there, "{shown}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
-async fn an_ingester_with_the_token_of_its_service_account_joins_its_plane() {
-    let (seat, plane, cluster, mut agent) = enrolled().await;
+async fn an_ingester_joins_by_its_token_and_goes_on_while_its_agent_has_no_lease() {
+    let (seat, plane, mut cluster, mut agent) = enrolled().await;
     let port = ports::reserve().unwrap();
     let (address, trust) = over_tcp(&cluster, &mut agent, &port).await;
     let account = format!("system:serviceaccount:{NAMESPACE}:zen-ingester");
@@ -535,15 +548,21 @@ async fn an_ingester_with_the_token_of_its_service_account_joins_its_plane() {
     .unwrap();
     ingester.start().unwrap();
     ingester.ready().await.unwrap();
-    eventually("the ingester reports", PATIENCE, || async {
-        let shown = seat.show(&plane).await?;
-        let components = shown["components"].as_array().cloned().unwrap_or_default();
-        let there = components.iter().any(|c| c["component"] == "ingester");
-        anyhow::ensure!(there, "{shown}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    reported(&seat, &plane, "ingester").await;
+    // The agent loses its lease: it lets go, and its neighbours go on with what they have.
+    cluster.stop().await;
+    agent
+        .pending_with("KUBERNETES_API_UNREACHABLE")
+        .await
+        .unwrap();
+    certify(&address, &trust, "ingester", "projected")
+        .await
+        .unwrap_err();
+    assert_eq!(ingester.pending().await.unwrap(), None);
+    cluster.start_again().await;
+    agent.ready().await.unwrap();
+    reported(&seat, &plane, "ingester").await;
+    assert!(ingester.is_running());
 }
 
 #[tokio::test]
