@@ -7,17 +7,16 @@ use anyhow::Context;
 use tokio::sync::watch;
 use zen_chassis::net::{Address, Listener};
 use zen_chassis::{App, Stage};
-use zen_identity::LiveIdentity;
 
-use crate::applied::{self, Desk, Held};
-use crate::bundle::BundleWatch;
+use crate::applied::{self, Held};
 use crate::config::Config;
-use crate::driver::{Driver, Work};
+use crate::driver::Driver;
 use crate::identity;
+use crate::kubernetes::herald::Herald;
+use crate::kubernetes::{Course, Kubernetes, KubernetesConfig};
 use crate::local::Local;
 use crate::local::admission::{Admission, TokenReviewer};
-use crate::machine::{Machine, State};
-use crate::metrics::Metrics;
+use crate::machine::State;
 use crate::plane::{Plane, PlaneState};
 use crate::store::{Directory, Store};
 
@@ -27,11 +26,19 @@ pub struct Agent {
     listener: Listener,
     admission: Admission,
     plane: Plane,
-    driver: Driver,
+    way: Way,
+}
+
+/// What makes the agent act for its plane.
+enum Way {
+    /// It is the only one.
+    Alone(Box<Driver>),
+    /// It holds the lease, term by term.
+    Led(Box<Kubernetes>, Course),
 }
 
 impl Agent {
-    /// Binds with a store of the caller's choosing in place of the configured directory.
+    /// Binds with a store of the caller's choosing in place of the configured one.
     ///
     /// # Errors
     /// When a setting is wrong, the socket is taken, or what is stored cannot be used.
@@ -46,18 +53,35 @@ impl Agent {
         if held.identity.is_some() {
             enrolment.ready();
         }
-        let plane = plane(stage, store, held);
-        let machine = Machine::start(plane.desk.now().identity.is_some());
-        show_state(&plane);
-        let driver = Driver {
-            plane: plane.clone(),
+        let plane = Plane::new(stage, store, Herald::silent());
+        plane.enter(held);
+        let poll = config.enrollment.poll;
+        let driver = Driver::new(plane.clone(), config.plane_id, poll, enrolment);
+        Self::listen(&config, plane, Way::Alone(Box::new(driver))).await
+    }
+
+    /// Binds with the state in a cluster. The API server may be away: the agent waits for it.
+    async fn bind_led(
+        config: Config,
+        settings: KubernetesConfig,
+        stage: &Stage,
+    ) -> anyhow::Result<Self> {
+        let kubernetes = Kubernetes::open(settings, stage).await?;
+        let plane = Plane::new(stage, Kubernetes::no_store(), kubernetes.herald());
+        let course = Course {
             expected: config.plane_id,
-            bundles: BundleWatch::new(config.enrollment.poll),
-            enrolment,
-            machine,
-            work: Work::default(),
+            poll: config.enrollment.poll,
         };
-        let (listener, address) = listen(&config).await?;
+        let tokens = Arc::new(kubernetes.tokens());
+        let way = Way::Led(Box::new(kubernetes), course);
+        Ok(Self::listen(&config, plane, way)
+            .await?
+            .with_reviewer(tokens))
+    }
+
+    async fn listen(config: &Config, plane: Plane, way: Way) -> anyhow::Result<Self> {
+        show_state(&plane);
+        let (listener, address) = listen(config).await?;
         let admission = Admission::new(
             rustix::process::geteuid().as_raw(),
             &config.allowed_uids,
@@ -69,7 +93,7 @@ impl Agent {
             listener,
             admission,
             plane,
-            driver,
+            way,
         })
     }
 
@@ -102,6 +126,9 @@ impl App for Agent {
 
     async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
         config.check()?;
+        if let Some(settings) = config.kubernetes.clone() {
+            return Self::bind_led(config, settings, stage).await;
+        }
         let store = Directory::open(
             config.state_dir.clone(),
             config.bundle_file(),
@@ -117,7 +144,7 @@ impl App for Agent {
             listener,
             admission,
             plane,
-            driver,
+            way,
         } = self;
         let local = Local {
             desk: plane.desk.clone(),
@@ -131,8 +158,15 @@ impl App for Agent {
         };
         tracing::info!(%address, "serving neighbours");
         stage.tasks.spawn("local api", local.serve(listener));
-        stage.tasks.spawn("leaf", plane.keep_leaf());
-        stage.tasks.spawn("plane", driver.run());
+        match way {
+            Way::Alone(driver) => {
+                stage.tasks.spawn("leaf", plane.keep_leaf());
+                stage.tasks.spawn("plane", driver.run());
+            }
+            Way::Led(kubernetes, course) => {
+                stage.tasks.spawn("lease", kubernetes.lead(plane, course));
+            }
+        }
         stage.shutdown.cancelled().await;
         Ok(())
     }
@@ -152,7 +186,7 @@ async fn listen(config: &Config) -> anyhow::Result<(Listener, Address)> {
 }
 
 /// What is stored of an earlier life.
-async fn load(store: &dyn Store) -> anyhow::Result<Held> {
+pub(crate) async fn load(store: &dyn Store) -> anyhow::Result<Held> {
     let Some(identity) = identity::load(store).await.context("identity")? else {
         return Ok(Held::default());
     };
@@ -163,39 +197,6 @@ async fn load(store: &dyn Store) -> anyhow::Result<Held> {
         identity: Some(Arc::new(identity)),
         applied: applied.map(Arc::new),
     })
-}
-
-fn plane(stage: &Stage, store: Arc<dyn Store>, held: Held) -> Plane {
-    let live = LiveIdentity::new(stage.clock.time_provider());
-    let state = PlaneState {
-        state: Machine::start(held.identity.is_some()).state(),
-        tenant: held
-            .identity
-            .as_ref()
-            .map(|identity| identity.stored.tenant_id),
-        plane: held
-            .identity
-            .as_ref()
-            .map(|identity| identity.stored.plane_id),
-        revision: held.revision(),
-        refusal: None,
-    };
-    let plane = Plane {
-        stage: stage.clone(),
-        store,
-        desk: Desk::new(held.clone()),
-        live,
-        roster: crate::local::roster::Roster::default(),
-        router: crate::local::ask::Router::default(),
-        metrics: Metrics::new(&stage.meter),
-        state: Arc::new(watch::Sender::new(state)),
-        boot_id: hex::encode(stage.random.bytes::<8>()),
-    };
-    plane.metrics.applied(held.revision());
-    if let Some(identity) = held.identity {
-        plane.put_in_force(identity);
-    }
-    plane
 }
 
 /// The agent's part of `/debug/state`.

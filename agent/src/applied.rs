@@ -74,7 +74,20 @@ impl Desk {
     }
 
     pub(crate) fn clear(&self) {
-        self.0.send_replace(Held::default());
+        self.replace(Held::default());
+    }
+
+    pub(crate) fn replace(&self, held: Held) {
+        self.0.send_replace(held);
+    }
+
+    /// Waits until an identity that was there is there no more.
+    pub(crate) async fn cleared(&self) {
+        let mut held = self.watch();
+        // The sender lives in `self`: waiting cannot fail.
+        for there in [true, false] {
+            let _met = held.wait_for(|held| held.identity.is_some() == there).await;
+        }
     }
 }
 

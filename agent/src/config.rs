@@ -8,6 +8,8 @@ use zen_chassis::config::default_state_dir;
 use zen_chassis::net::Address;
 use zen_proto::ids::PlaneId;
 
+use crate::kubernetes::KubernetesConfig;
+
 /// The agent's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,6 +27,8 @@ pub struct Config {
     /// User ids that may speak on the socket beside the agent's own and root; at most 64.
     /// Default: none.
     pub allowed_uids: Vec<u32>,
+    /// State in Kubernetes in place of `state_dir`. Default: none.
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 /// Where the enrolment bundle is found.
@@ -48,6 +52,7 @@ impl Default for Config {
             enrollment: EnrollmentConfig::default(),
             plane_id: None,
             allowed_uids: Vec::new(),
+            kubernetes: None,
         }
     }
 }
@@ -81,6 +86,9 @@ impl Config {
             !self.state_dir.as_os_str().is_empty(),
             "state_dir: must name a folder"
         );
+        if let Some(kubernetes) = &self.kubernetes {
+            kubernetes.check()?;
+        }
         Ok(())
     }
 

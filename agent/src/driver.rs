@@ -33,17 +33,17 @@ const GOOD_SESSION: Duration = Duration::from_secs(60);
 
 /// The plane's course, driven.
 pub(crate) struct Driver {
-    pub(crate) plane: Plane,
-    pub(crate) expected: Option<PlaneId>,
-    pub(crate) bundles: BundleWatch,
-    pub(crate) enrolment: Condition,
-    pub(crate) machine: Machine,
-    pub(crate) work: Work,
+    plane: Plane,
+    expected: Option<PlaneId>,
+    bundles: BundleWatch,
+    enrolment: Condition,
+    machine: Machine,
+    work: Work,
 }
 
 /// What one state's work leaves for the next.
 #[derive(Default)]
-pub(crate) struct Work {
+struct Work {
     /// From the find to the removal.
     sealed: Option<Sealed>,
     /// From opening to redemption.
@@ -63,6 +63,24 @@ pub(crate) struct Work {
 }
 
 impl Driver {
+    /// For a plane with what it holds already in force.
+    pub(crate) fn new(
+        plane: Plane,
+        expected: Option<PlaneId>,
+        poll: Duration,
+        enrolment: Condition,
+    ) -> Self {
+        let machine = Machine::start(plane.desk.now().identity.is_some());
+        Self {
+            plane,
+            expected,
+            bundles: BundleWatch::new(poll),
+            enrolment,
+            machine,
+            work: Work::default(),
+        }
+    }
+
     /// Drives the plane until shutdown.
     pub(crate) async fn run(mut self) -> Result<(), Infallible> {
         let shutdown = self.plane.stage.shutdown.clone();

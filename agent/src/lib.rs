@@ -2,7 +2,8 @@
 //!
 //! A tour: `machine` says which states a plane goes through, `driver` does what each is for;
 //! `enrol` makes an identity of a bundle, `session` speaks to the control plane, `local` to the
-//! neighbours; `desk` (in `applied`) is where what is in force lies between them.
+//! neighbours; `desk` (in `applied`) is where what is in force lies between them. `store` is where
+//! things are kept: in a directory, or, in `kubernetes`, in Secrets of whoever holds the lease.
 
 mod agent;
 mod applied;
@@ -11,6 +12,7 @@ mod config;
 mod driver;
 mod enrol;
 mod identity;
+pub mod kubernetes;
 mod local;
 mod machine;
 mod metrics;

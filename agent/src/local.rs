@@ -117,6 +117,7 @@ impl Local {
             tokio::select! {
                 changed = held.changed() => if changed.is_err() { return },
                 () = slices.closed() => return,
+                () = self.desk.cleared() => return,
                 () = self.stop.cancelled() => return,
             }
         }
@@ -127,6 +128,7 @@ impl Local {
         loop {
             let message = tokio::select! {
                 message = answers.message() => message,
+                () = self.desk.cleared() => return,
                 () = self.stop.cancelled() => return,
             };
             match message {
@@ -241,6 +243,7 @@ impl AgentService for Local {
         loop {
             let report = tokio::select! {
                 report = reports.message() => report?,
+                () = self.desk.cleared() => None,
                 () = self.stop.cancelled() => None,
             };
             let Some(report) = report else {

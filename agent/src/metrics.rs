@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     refusals: Counter<u64>,
     /// Snapshots that were not applied.
     rejected: Counter<u64>,
+    /// 1 while the lease is held; only where there is one.
+    leading: Gauge<u64>,
 }
 
 /// Which of the agent's certificates.
@@ -65,6 +67,10 @@ impl Metrics {
                 .u64_counter("zen_agent_snapshots_rejected")
                 .with_description("snapshots that were not applied")
                 .build(),
+            leading: meter
+                .u64_gauge("zen_agent_lease_held")
+                .with_description("1 while this agent holds the lease of its plane")
+                .build(),
         };
         metrics.standing(false, false);
         metrics.applied(0);
@@ -97,6 +103,10 @@ impl Metrics {
 
     pub(crate) fn refused(&self, code: RefusalCode) {
         self.refusals.add(1, &[KeyValue::new("code", code.code())]);
+    }
+
+    pub(crate) fn leading(&self, holds: bool) {
+        self.leading.record(holds.into(), &[]);
     }
 
     pub(crate) fn rejected(&self) {

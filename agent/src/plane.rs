@@ -14,11 +14,12 @@ use zen_proto::ids::{PlaneId, TenantId};
 use zen_proto::limits::LEAF_VALIDITY;
 use zen_proto::session::v1::ComponentStatus;
 
-use crate::applied::Desk;
+use crate::applied::{Desk, Held};
 use crate::identity::PlaneIdentity;
+use crate::kubernetes::herald::Herald;
 use crate::local::ask::Router;
 use crate::local::roster::Roster;
-use crate::machine::State;
+use crate::machine::{Machine, State};
 use crate::metrics::{Certificate, Metrics};
 use crate::refusal::Refusal;
 use crate::store::Store;
@@ -53,12 +54,59 @@ pub(crate) struct Plane {
     pub(crate) roster: Roster,
     pub(crate) router: Router,
     pub(crate) metrics: Metrics,
+    pub(crate) herald: Herald,
     pub(crate) state: Arc<watch::Sender<PlaneState>>,
     /// New at each start.
     pub(crate) boot_id: String,
 }
 
+impl PlaneState {
+    fn of(held: &Held) -> Self {
+        let stored = held.identity.as_ref().map(|identity| &identity.stored);
+        Self {
+            state: Machine::start(held.identity.is_some()).state(),
+            tenant: stored.map(|stored| stored.tenant_id),
+            plane: stored.map(|stored| stored.plane_id),
+            revision: held.revision(),
+            refusal: None,
+        }
+    }
+}
+
 impl Plane {
+    /// With nothing in force.
+    pub(crate) fn new(stage: &Stage, store: Arc<dyn Store>, herald: Herald) -> Self {
+        let nothing = Held::default();
+        Self {
+            stage: stage.clone(),
+            store,
+            desk: Desk::new(nothing.clone()),
+            live: LiveIdentity::new(stage.clock.time_provider()),
+            roster: Roster::default(),
+            router: Router::default(),
+            metrics: Metrics::new(&stage.meter),
+            herald,
+            state: Arc::new(watch::Sender::new(PlaneState::of(&nothing))),
+            boot_id: hex::encode(stage.random.bytes::<8>()),
+        }
+    }
+
+    /// Takes up what is stored of an earlier life.
+    pub(crate) fn enter(&self, held: Held) {
+        self.state.send_replace(PlaneState::of(&held));
+        self.metrics.applied(held.revision());
+        self.desk.replace(held.clone());
+        if let Some(identity) = held.identity {
+            self.put_in_force(identity);
+        }
+    }
+
+    /// Lets go of everything: somebody else may act for the plane from now on.
+    pub(crate) fn leave(&self) {
+        self.enter(Held::default());
+        self.metrics.standing(false, false);
+    }
+
     /// Brings an identity into force: the agent's own leaf, whom it trusts, what neighbours get.
     pub(crate) fn adopt(&self, identity: PlaneIdentity) {
         self.put_in_force(Arc::new(identity));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 use zen_chassis::files::{self, FileError};
+use zen_proto::ids::PlaneId;
 use zen_proto::limits;
 use zeroize::Zeroizing;
 
@@ -65,6 +66,10 @@ pub trait Store: Send + Sync + 'static {
     fn write(&self, entry: Entry, content: Content) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Removes the entry; one that is not there is fine.
     fn remove(&self, entry: Entry) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// The plane was retired: what the store keeps of it beside its entries goes.
+    fn retire(&self, _plane: PlaneId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// Entries as files of mode 0600.

@@ -7,7 +7,7 @@ use crate::enrol;
 use crate::machine::{Action, State};
 use crate::plane::PlaneState;
 use crate::refusal::Refusal;
-use crate::store::Entry;
+use crate::store::{Entry, StoreError};
 
 impl Driver {
     pub(super) async fn act(&mut self, action: Action) {
@@ -25,12 +25,18 @@ impl Driver {
                     tracing::debug!(%code, detail, "refused again");
                 } else {
                     tracing::warn!(%code, detail, remedy = code.remedy(), "refused");
+                    let line = self.work.refusal.as_ref().map(Refusal::line);
+                    plane
+                        .herald
+                        .warn(code.code(), &line.unwrap_or_else(|| code.to_string()));
                 }
             }
             Action::TellEnrolled => {
                 if let Some(identity) = plane.desk.now().identity {
                     let stored = &identity.stored;
                     tracing::info!(plane = %stored.plane_id, tenant = %stored.tenant_id, "enrolled");
+                    let note = format!("enrolled as plane {}", stored.plane_id);
+                    plane.herald.tell("Enrolled", &note);
                 }
                 self.work.bundle = None;
                 self.work.refusal = None;
@@ -47,7 +53,14 @@ impl Driver {
                     .now()
                     .identity
                     .map(|i| i.stored.session_address.clone());
-                tracing::info!(address, revision = plane.desk.now().revision(), "connected");
+                tracing::info!(
+                    address = address.as_deref(),
+                    revision = plane.desk.now().revision(),
+                    "connected"
+                );
+                let to = address.unwrap_or_default();
+                let note = format!("connected to the control plane at {to}");
+                plane.herald.tell("Connected", &note);
             }
             Action::CloseSession => self.work.session = None,
             Action::RemoveBundle => {
@@ -70,11 +83,34 @@ impl Driver {
     /// What a retired plane had is removed; until a store that fails has done so, it is tried again
     /// at the next start, where the control plane says the same.
     async fn forget(&self) {
-        self.plane.desk.clear();
-        for entry in [Entry::Identity, Entry::Snapshot, Entry::Pending] {
-            if let Err(error) = self.plane.store.remove(entry).await {
-                tracing::error!(error = %Chain(&error), ?entry, "retired plane cannot be forgotten");
+        let plane = &self.plane;
+        let held = plane.desk.now().identity;
+        plane.desk.clear();
+        let mut forgotten = true;
+        let mut note = |what: &str, outcome: Result<(), StoreError>| {
+            if let Err(error) = outcome {
+                forgotten = false;
+                tracing::error!(error = %Chain(&error), what, "retired plane cannot be forgotten");
             }
+        };
+        note("snapshot", plane.store.remove(Entry::Snapshot).await);
+        note("pending keys", plane.store.remove(Entry::Pending).await);
+        let id = held.map(|identity| identity.stored.plane_id);
+        if let Some(id) = id {
+            note("what lies beside", plane.store.retire(id).await);
+        }
+        // Last: as long as it is there, the next start comes here again.
+        note("identity", plane.store.remove(Entry::Identity).await);
+        if forgotten {
+            let plane_id = id.map(|id| id.to_string());
+            tracing::info!(
+                plane = plane_id,
+                "plane retired and forgotten; waiting for a new bundle"
+            );
+            plane.herald.tell(
+                "Retired",
+                "the plane was retired; its identity is removed, and a new bundle is waited for",
+            );
         }
     }
 
