@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod browser;
+pub mod cluster;
 pub mod collector;
 pub mod engine;
 pub mod eventually;
