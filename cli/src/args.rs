@@ -42,6 +42,7 @@ pub(crate) enum Format {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the whole product in this process, on loopback.
+    #[cfg(feature = "up")]
     Up(Up),
     /// An edge plane without Kubernetes.
     #[command(subcommand)]

@@ -1,15 +1,17 @@
 //! `zen edge run`: Edge Lite, an edge plane without Kubernetes. The bundle is handed to the agent
 //! by file; once the plane is enrolled it is not needed again.
 
+pub(crate) mod plane;
+
 use std::path::Path;
 use std::time::Duration;
 
 use zen_chassis::files;
 
 use crate::args::EdgeRun;
-use crate::embed::{House, socket_folder};
+use crate::embed::{House, absolute, asked_to_stop, socket_folder};
 use crate::output;
-use crate::up::{Edge, Enrolment, absolute, asked_to_stop};
+use plane::Edge;
 
 /// Largest bundle or identity file.
 const FILE: usize = 1024 * 1024;
@@ -35,7 +37,6 @@ pub(crate) async fn run(options: EdgeRun) -> anyhow::Result<()> {
         sockets: &sockets,
         ingest: options.ingest,
         secrets_dir,
-        enrolment: Enrolment::Given,
     };
     let live = async {
         let ingest = edge.start(&mut house).await?;
