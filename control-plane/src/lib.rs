@@ -7,6 +7,7 @@
 
 mod app;
 mod authority;
+mod charts;
 mod config;
 mod control;
 mod dashboard;
@@ -39,7 +40,7 @@ mod target;
 
 pub use app::ControlPlane;
 pub use config::{
-    AgentsSettings, Config, DatabaseSettings, DatabaseTls, HttpSettings, OidcSettings,
-    PostgresSettings,
+    AgentsSettings, Config, DatabaseSettings, DatabaseTls, HttpSettings, InstallSettings,
+    OidcSettings, PostgresSettings,
 };
 pub use show::show;
