@@ -268,7 +268,7 @@ async fn clients_that_say_nothing_and_reviews_that_never_end_hold_up_nobody() {
     for _ in 0..32 {
         silent.push(TcpStream::connect(world.address()).await.unwrap());
     }
-    let endless: Vec<_> = (0..8)
+    let endless: Vec<_> = (0..7)
         .map(|_| world.certify("ingester", "silence"))
         .collect();
     let endless = futures::future::join_all(endless);
@@ -289,7 +289,7 @@ async fn a_component_gets_certificate_and_configuration_once_its_trust_bundle_is
     let mut pending = stage.ready.changes();
     let waits = pending.wait_for(|pending| {
         pending
-            .get("configuration")
+            .get("identity")
             .is_some_and(|why| why.contains("zen-trust-bundle"))
     });
     tokio::time::timeout(LONG, waits).await.unwrap().unwrap();
