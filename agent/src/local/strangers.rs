@@ -142,3 +142,104 @@ impl AsyncWrite for Guest {
         self.in_time(context)?.poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+    use zen_chassis::Clock;
+    use zen_identity::{
+        AcceptOptions, ClientAuth, Expect, LiveIdentity, PlaneCa, PrivateKey, RootCa, Trust,
+        accept, server_auth_only_client_config,
+    };
+    use zen_proto::component::Component;
+    use zen_proto::ids::{Id as _, PlaneId, TenantId};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// A server that echoes, and a client without and one with a certificate.
+    async fn echo() -> (std::net::SocketAddr, TlsConnector, TlsConnector) {
+        let (clock, domain) = (Clock::system(), "zen.test".parse().unwrap());
+        let root = RootCa::generate(domain, clock.now(), DAY).unwrap();
+        let (tenant, plane) = (
+            TenantId::generate(1, [1; 10]),
+            PlaneId::generate(1, [2; 10]),
+        );
+        let ca_key = PrivateKey::generate().unwrap();
+        let csr = ca_key.csr("plane").unwrap();
+        let chain = root.sign_plane_ca(&csr, tenant, plane, clock.now(), DAY);
+        let domain = root.trust_domain().clone();
+        let ca = PlaneCa::new(ca_key, chain.unwrap(), domain.clone()).unwrap();
+        let trust = Trust::new(domain, &root.cert_pem(), []).unwrap();
+        let holder = |component| {
+            let key = PrivateKey::generate().unwrap();
+            let csr = key.csr("leaf").unwrap();
+            let leaf = ca.sign_leaf(&csr, component, clock.now(), DAY).unwrap();
+            let live = LiveIdentity::new(clock.time_provider());
+            live.set_trust(trust.clone());
+            live.set_leaf(leaf, &key).unwrap();
+            live
+        };
+        let agent = Expect::component(tenant, plane, Component::Agent);
+        let own = Expect::any_of_plane(tenant, plane);
+        let server = holder(Component::Agent);
+        let tls = server.server_config(own, ClientAuth::Optional).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut guests =
+                std::pin::pin!(bounded(accept(listener, tls, AcceptOptions::default())));
+            while let Some(Ok(guest)) = guests.next().await {
+                tokio::spawn(async move {
+                    let (mut read, mut write) = tokio::io::split(guest);
+                    let _ended = tokio::io::copy(&mut read, &mut write).await;
+                });
+            }
+        });
+        let stranger =
+            server_auth_only_client_config(trust.clone(), agent.clone(), clock.time_provider());
+        let known = holder(Component::Egress).client_config(agent);
+        (address, stranger.into(), known.into())
+    }
+
+    async fn dial(address: std::net::SocketAddr, tls: &TlsConnector) -> TlsStream<TcpStream> {
+        let socket = TcpStream::connect(address).await.unwrap();
+        let mut stream = tls.connect(address.ip().into(), socket).await.unwrap();
+        assert!(echoes(&mut stream).await);
+        stream
+    }
+
+    async fn echoes(stream: &mut TlsStream<TcpStream>) -> bool {
+        let mut back = [0; 5];
+        stream.write_all(b"hello").await.is_ok() && stream.read_exact(&mut back).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn of_many_strangers_the_oldest_make_room_and_nobody_else() {
+        let (address, stranger, known) = echo().await;
+        let mut own = dial(address, &known).await;
+        let mut strangers = Vec::new();
+        for _ in 0..MOST + 3 {
+            strangers.push(dial(address, &stranger).await);
+        }
+        for (place, stream) in strangers.iter_mut().enumerate() {
+            assert_eq!(echoes(stream).await, place >= 3, "{place}");
+        }
+        assert!(echoes(&mut own).await);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_who_stays_too_long_is_shown_the_door() {
+        let (address, stranger, known) = echo().await;
+        let (mut own, mut other) = (dial(address, &known).await, dial(address, &stranger).await);
+        tokio::time::pause();
+        let mut byte = [0];
+        assert!(other.read_exact(&mut byte).await.is_err());
+        tokio::time::resume();
+        assert!(echoes(&mut own).await);
+    }
+}
