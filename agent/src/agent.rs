@@ -87,6 +87,7 @@ impl Agent {
             &config.allowed_uids,
             plane.desk.clone(),
             plane.live.clone(),
+            plane.metrics.clone(),
         );
         Ok(Self {
             address,
@@ -155,6 +156,7 @@ impl App for Agent {
             tasks: stage.tasks.clone(),
             admission,
             live: plane.live.clone(),
+            metrics: plane.metrics.clone(),
         };
         tracing::info!(%address, "serving neighbours");
         stage.tasks.spawn("local api", local.serve(listener));

@@ -57,12 +57,16 @@ impl App for Egress {
 
     async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
         config.check()?;
-        let neighbour = Neighbour::open(
+        let mut neighbour = Neighbour::open(
             Component::Egress,
             &config.agent,
             Some(&config.state_dir),
             stage,
         )?;
+        if matches!(config.listen, Address::Tcp(_)) {
+            // Without one, no ingester gets past the handshake.
+            neighbour.require_identity();
+        }
         let (listener, local_address) = Listener::bind("listen", &config.listen).await?;
         let (ledger, writer) =
             Ledger::open(&config.state_dir, config.ledger(), stage.clock.clone())

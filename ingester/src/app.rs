@@ -88,7 +88,7 @@ impl App for Ingester {
         let egress = config
             .egress
             .as_ref()
-            .map(|address| neighbour.channel(Component::Egress, address))
+            .map(|address| neighbour.way(Component::Egress, address))
             .transpose()
             .context("egress")?;
         let folder = config.state_dir.join("journal");
@@ -130,8 +130,7 @@ impl App for Ingester {
         let public_url = self.public_url();
         let progress = [self.roads[0].0.clone(), self.roads[1].0.clone()];
         let asked_progress = progress.clone();
-        let asked_egress = self.egress.0.clone().zip(self.config.egress.as_ref());
-        let asked_egress = asked_egress.map(|(channel, address)| (channel, address.to_string()));
+        let asked_egress = self.egress.0.clone();
         Metrics::observe(&stage.meter, &self.store, &progress);
         show_state(&stage, &self, &public_url, &progress);
 

@@ -1,25 +1,25 @@
 //! Who speaks to the agent, and as which component: by the kernel's word on a socket, by
 //! certificate over TCP, and there the very first time by a token that somebody else judges.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::transport::server::UdsConnectInfo;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use zen_chassis::chain::Chain;
-use zen_identity::{LiveIdentity, Peer, SpiffeId};
+use zen_identity::{Expect, LiveIdentity, Peer, SpiffeId};
 use zen_proto::component::Component;
 
+use super::reviews::Reviews;
 use crate::applied::Desk;
+use crate::metrics::{FirstContact, Metrics};
 
 /// Longest token that is judged, bytes.
 const TOKEN: usize = 16 * 1024;
-/// Tokens judged at the same time; a component that finds no room comes again.
-const REVIEWS: usize = 16;
 /// Time for one judgement.
 const REVIEW: Duration = Duration::from_secs(10);
 
@@ -41,34 +41,44 @@ pub enum ReviewError {
 }
 
 /// As whom somebody calls. In the extensions of each admitted request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// A process whose user may speak on the socket: any component.
     Local,
     /// The holder of a certificate of this plane.
-    Component(Component),
-    /// Somebody over TCP who has no certificate yet.
-    Stranger,
+    Component(Component, Peer),
+    /// Somebody over TCP, from this address, who has no certificate yet.
+    Stranger(IpAddr),
 }
 
 impl Caller {
     /// As whom this was asked.
-    pub(crate) fn of<T>(request: &Request<T>) -> Self {
-        let known = request.extensions().get::<Self>();
-        known.copied().unwrap_or(Self::Stranger)
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let known = request.extensions().get::<Self>().cloned();
+        known.ok_or_else(|| Status::internal("nobody was admitted"))
+    }
+
+    /// As whom this was asked, if it is somebody known: nothing is read of a stranger's stream.
+    pub(crate) fn known<T>(request: &Request<T>) -> Result<Self, Status> {
+        match Self::of(request)? {
+            Self::Stranger(_) => Err(Status::unauthenticated(
+                "only a first certificate is given to one who has none",
+            )),
+            known => Ok(known),
+        }
     }
 
     /// Whether the caller may speak for this component.
-    pub(crate) fn must_be(self, claimed: Component) -> Result<(), Status> {
+    pub(crate) fn must_be(&self, claimed: Component) -> Result<(), Status> {
         match self {
             Self::Local => Ok(()),
-            Self::Component(own) if own == claimed => Ok(()),
-            Self::Component(own) => Err(Status::permission_denied(format!(
+            Self::Component(own, _) if *own == claimed => Ok(()),
+            Self::Component(own, _) => Err(Status::permission_denied(format!(
                 "the certificate is of the {own}, not of the {claimed}"
             ))),
-            Self::Stranger => Err(Status::unauthenticated(
-                "only a first certificate is given to one who has none",
-            )),
+            Self::Stranger(_) => Err(Status::unauthenticated(format!(
+                "nothing says that this is the {claimed}"
+            ))),
         }
     }
 }
@@ -83,19 +93,27 @@ pub(crate) struct Admission {
     live: LiveIdentity,
     /// Who judges the tokens of strangers.
     reviewer: Option<Arc<dyn TokenReviewer>>,
-    reviews: Arc<Semaphore>,
+    reviews: Reviews,
+    metrics: Metrics,
 }
 
 impl Admission {
     /// On a socket the agent's own user, root, and those whom the operator allows; over TCP the
     /// components of the plane on the desk.
-    pub(crate) fn new(own: u32, allowed: &[u32], desk: Desk, live: LiveIdentity) -> Self {
+    pub(crate) fn new(
+        own: u32,
+        allowed: &[u32],
+        desk: Desk,
+        live: LiveIdentity,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             users: [&[own, 0], allowed].concat(),
             desk,
             live,
             reviewer: None,
-            reviews: Arc::new(Semaphore::new(REVIEWS)),
+            reviews: Reviews::default(),
+            metrics,
         }
     }
 
@@ -106,10 +124,15 @@ impl Admission {
 
     /// These users and nobody over TCP.
     #[cfg(test)]
-    pub(crate) fn of_users(users: &[u32], desk: Desk, live: LiveIdentity) -> Self {
+    pub(crate) fn of_users(
+        users: &[u32],
+        desk: Desk,
+        live: LiveIdentity,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             users: users.to_vec(),
-            ..Self::new(0, &[], desk, live)
+            ..Self::new(0, &[], desk, live, metrics)
         }
     }
 
@@ -128,24 +151,58 @@ impl Admission {
 
     fn peer(&self, peer: &Peer) -> Result<Caller, Status> {
         let Some(id) = &peer.id else {
-            return Ok(Caller::Stranger);
+            return Ok(Caller::Stranger(peer.address.ip()));
         };
         // The connection may be older than the certificate's end, or than a revocation.
-        self.live.check(peer).map_err(|error| {
-            Status::unauthenticated(format!(
-                "the certificate of this connection does not hold any more: {}",
-                Chain(&error)
-            ))
-        })?;
+        self.live
+            .check(peer)
+            .map_err(|error| no_more(&Chain(&error)))?;
         neighbour_of(&self.desk, id)
-            .map(Caller::Component)
+            .map(|component| Caller::Component(component, peer.clone()))
             .ok_or_else(|| Status::permission_denied("the certificate is of another plane"))
+    }
+
+    /// Whoever may be let in by certificate.
+    pub(crate) fn own_components(&self) -> Expect {
+        let desk = self.desk.clone();
+        Expect::when(move |id| neighbour_of(&desk, id).is_some())
+    }
+
+    /// Waits until the caller's certificate does not hold any more: streams outlive handshakes.
+    pub(crate) async fn until_unwelcome(&self, caller: &Caller) -> Status {
+        match caller {
+            Caller::Component(_, peer) => {
+                let own = self.own_components();
+                no_more(&Chain(&self.live.until_refused(peer, &own).await))
+            }
+            Caller::Local | Caller::Stranger(_) => std::future::pending().await,
+        }
     }
 
     /// Judges a stranger's claim to be this component by the token it brought.
     pub(crate) async fn first_contact(
         &self,
         claimed: Component,
+        from: IpAddr,
+        metadata: &MetadataMap,
+    ) -> Result<(), Status> {
+        let judged = self.by_token(claimed, from, metadata).await;
+        let outcome = match &judged {
+            Ok(()) => FirstContact::Accepted,
+            Err(status) if status.code() == Code::Unavailable => FirstContact::Unavailable,
+            Err(_) => FirstContact::Refused,
+        };
+        if let Err(status) = &judged {
+            tracing::warn!(%claimed, %from, reason = status.message(), "first contact refused");
+        }
+        self.metrics.first_contact(outcome);
+        judged
+    }
+
+    async fn by_token(
+        &self,
+        claimed: Component,
+        from: IpAddr,
         metadata: &MetadataMap,
     ) -> Result<(), Status> {
         let token = metadata
@@ -165,16 +222,19 @@ impl Admission {
                  components with a certificate of the plane may speak to it",
             ));
         };
-        let _place = self.reviews.try_acquire().map_err(|_none_free| {
+        let place = self.reviews.enter(from).ok_or_else(|| {
             Status::resource_exhausted("too many tokens are being judged; come again")
         })?;
-        let judged = tokio::time::timeout(REVIEW, reviewer.review(token)).await;
-        match judged {
+        match tokio::time::timeout(REVIEW, reviewer.review(token)).await {
             Ok(Ok(component)) if component == claimed => Ok(()),
-            Ok(Ok(component)) => Err(Status::permission_denied(format!(
-                "the token is of the {component}, not of the {claimed}"
-            ))),
+            Ok(Ok(component)) => {
+                place.linger().await;
+                Err(Status::permission_denied(format!(
+                    "the token is of the {component}, not of the {claimed}"
+                )))
+            }
             Ok(Err(error @ ReviewError::Refused(_))) => {
+                place.linger().await;
                 Err(Status::unauthenticated(error.to_string()))
             }
             Ok(Err(error @ ReviewError::Unavailable(_))) => {
@@ -199,6 +259,12 @@ impl Interceptor for Admission {
         request.extensions_mut().insert(caller);
         Ok(request)
     }
+}
+
+fn no_more(why: &dyn std::fmt::Display) -> Status {
+    Status::unauthenticated(format!(
+        "the certificate of this connection does not hold any more: {why}"
+    ))
 }
 
 /// Which component of the plane on the desk this is; none if it is of another plane, or the agent.

@@ -15,9 +15,11 @@ async fn certify_as_admitted(users: &[u32]) -> Status {
     let stage = Stage::detached("agent").unwrap();
     let desk = Desk::new(Held::default());
     let live = LiveIdentity::new(stage.clock.time_provider());
+    let metrics = Metrics::new(&stage.meter);
     let local = Local {
-        admission: Admission::of_users(users, desk.clone(), live.clone()),
+        admission: Admission::of_users(users, desk.clone(), live.clone(), metrics.clone()),
         live,
+        metrics,
         desk,
         roster: Roster::default(),
         router: Router::default(),
@@ -58,7 +60,7 @@ fn own_user_root_and_the_allowed_are_admitted_and_nobody_else() {
     let stage = Stage::detached("agent").unwrap();
     let live = LiveIdentity::new(stage.clock.time_provider());
     let desk = Desk::new(Held::default());
-    let admission = Admission::new(1_000, &[2_000], desk, live);
+    let admission = Admission::new(1_000, &[2_000], desk, live, Metrics::new(&stage.meter));
     for uid in [0, 1_000, 2_000] {
         assert!(admission.user(Some(uid)).is_ok(), "{uid}");
     }

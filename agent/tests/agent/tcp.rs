@@ -17,7 +17,7 @@ use zen_identity::{
     server_auth_only_client_config,
 };
 use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
-use zen_proto::agent::v1::{CertifyResponse, ReportRequest, WatchRequest};
+use zen_proto::agent::v1::{AskRequest, CertifyResponse, ReportRequest, WatchRequest, ask_request};
 use zen_proto::component::Component;
 use zen_proto::ids::{Id as _, PlaneId};
 use zen_proto::session::v1::ComponentStatus;
@@ -110,6 +110,28 @@ impl World {
         let agent = Expect::component(facts.tenant, facts.plane, Component::Agent);
         let config = live.client_config(agent);
         AgentServiceClient::new(channel(&self.address(), config, DialOptions::default()))
+    }
+
+    /// A leaf of a component of this plane, or of another under the same root.
+    fn leaf_of(
+        &self,
+        plane: PlaneId,
+        component: Component,
+        validity: Duration,
+        key: &PrivateKey,
+    ) -> Vec<Vec<u8>> {
+        let facts = self.control.facts();
+        let ca_key = PrivateKey::generate().unwrap();
+        let csr = ca_key.csr("plane").unwrap();
+        let now = self.home.clock.now();
+        let signed = facts
+            .root
+            .sign_plane_ca(&csr, facts.tenant, plane, now, DAY)
+            .unwrap();
+        let plane_ca = PlaneCa::new(ca_key, signed, facts.root.trust_domain().clone()).unwrap();
+        let csr = key.csr(component.as_str()).unwrap();
+        let leaf = plane_ca.sign_leaf(&csr, component, now, validity).unwrap();
+        leaf.iter().map(|der| der.to_vec()).collect()
     }
 
     /// What the chart gives an ingester.
@@ -219,27 +241,51 @@ async fn a_certificate_speaks_for_its_own_component_of_this_plane_only() {
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
 
     // Another plane of the same tenant, under the same root.
-    let facts = world.control.facts();
     let other = PlaneId::generate(2, [7; 10]);
-    let ca_key = PrivateKey::generate().unwrap();
-    let csr = ca_key.csr("plane").unwrap();
-    let now = world.home.clock.now();
-    let signed = facts
-        .root
-        .sign_plane_ca(&csr, facts.tenant, other, now, DAY)
-        .unwrap();
-    let plane_ca = PlaneCa::new(ca_key, signed, facts.root.trust_domain().clone()).unwrap();
-    let leaf = plane_ca
-        .sign_leaf(
-            &key.csr("ingester").unwrap(),
-            Component::Ingester,
-            now,
-            DAY / 2,
-        )
-        .unwrap();
-    let chain = leaf.iter().map(|der| der.to_vec()).collect();
-    let mut foreigner = world.holder(chain, &key);
+    let leaf = world.leaf_of(other, Component::Ingester, DAY / 2, &key);
+    let mut foreigner = world.holder(leaf, &key);
     assert!(foreigner.certify(request("ingester")).await.is_err());
+    world.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_certificate_it_was_let_in_by() {
+    let world = World::new().await;
+    let plane = world.control.facts().plane;
+    let key = PrivateKey::generate().unwrap();
+    let leaf = world.leaf_of(plane, Component::Egress, Duration::from_secs(4), &key);
+    let mut holder = world.holder(leaf, &key);
+    let hello = || WatchRequest {
+        component: "egress".to_owned(),
+        instance: "0".to_owned(),
+    };
+    world
+        .control
+        .publish(&snapshot(&world.control, 1), |_| {})
+        .await;
+    let mut slices = holder.watch(hello()).await.unwrap().into_inner();
+    let first = slices.message().await.unwrap().unwrap();
+    assert_eq!(first.snapshot.unwrap().revision, 1);
+    let silent = tokio_stream::pending::<ReportRequest>();
+    let mut reporting = holder.clone();
+    let reporting = tokio::spawn(async move { reporting.report(silent).await });
+    let asked = AskRequest {
+        message: Some(ask_request::Message::Hello(hello())),
+    };
+    let said = tokio_stream::StreamExt::chain(tokio_stream::once(asked), tokio_stream::pending());
+    let mut questions = holder.ask(said).await.unwrap().into_inner();
+
+    let ended = tokio::time::timeout(LONG, slices.message()).await.unwrap();
+    assert_eq!(ended.unwrap_err().code(), Code::Unauthenticated);
+    let ended = tokio::time::timeout(LONG, reporting).await.unwrap();
+    assert_eq!(ended.unwrap().unwrap_err().code(), Code::Unauthenticated);
+    let ended = tokio::time::timeout(LONG, questions.message())
+        .await
+        .unwrap();
+    assert!(ended.is_ok_and(|question| question.is_none()));
+    // Nor does the connection, which is still there, bring anything more.
+    let refused = holder.watch(hello()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
     world.agent.stop().await;
 }
 
@@ -268,7 +314,7 @@ async fn clients_that_say_nothing_and_reviews_that_never_end_hold_up_nobody() {
     for _ in 0..32 {
         silent.push(TcpStream::connect(world.address()).await.unwrap());
     }
-    let endless: Vec<_> = (0..8)
+    let endless: Vec<_> = (0..7)
         .map(|_| world.certify("ingester", "silence"))
         .collect();
     let endless = futures::future::join_all(endless);
@@ -289,7 +335,7 @@ async fn a_component_gets_certificate_and_configuration_once_its_trust_bundle_is
     let mut pending = stage.ready.changes();
     let waits = pending.wait_for(|pending| {
         pending
-            .get("configuration")
+            .get("identity")
             .is_some_and(|why| why.contains("zen-trust-bundle"))
     });
     tokio::time::timeout(LONG, waits).await.unwrap().unwrap();

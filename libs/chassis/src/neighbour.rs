@@ -4,6 +4,9 @@
 
 mod agent;
 mod link;
+#[cfg(test)]
+mod tests;
+mod way;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +15,7 @@ use anyhow::Context;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use tonic::transport::Channel;
-use zen_identity::{DialOptions, LiveIdentity, channel};
+use zen_identity::LiveIdentity;
 use zen_proto::agent::v1::Slice;
 use zen_proto::component::Component;
 use zen_proto::limits;
@@ -25,9 +27,11 @@ use crate::config::default_state_dir;
 use crate::files;
 use crate::neighbour::agent::Agent;
 use crate::neighbour::link::{Link, trust_slice};
-use crate::net::{Address, local_channel};
+use crate::net::Address;
 use crate::ready::Condition;
 use crate::stage::Stage;
+
+pub use way::Way;
 
 /// Where the agent is and who this component is beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +85,8 @@ pub struct Neighbour {
     slice_in: watch::Sender<Option<Arc<Slice>>>,
     questions_in: mpsc::Sender<Question>,
     configured: Condition,
+    /// Does not hold before the first certificate, if somebody waits for it.
+    identified: Option<Condition>,
 }
 
 impl Neighbour {
@@ -112,6 +118,9 @@ impl Neighbour {
         if kept.is_some() {
             configured.ready();
         }
+        // With a configuration from before, work can begin without a certificate.
+        let over_tcp = matches!(settings.address, Address::Tcp(_));
+        let identified = (over_tcp && kept.is_none()).then(|| unidentified(stage));
         let (slice_in, slice) = watch::channel(kept.map(Arc::new));
         let (questions_in, questions) = mpsc::channel(QUESTIONS);
         let agent = Agent::new(settings, &identity, &stage.clock).context("agent.address")?;
@@ -134,28 +143,26 @@ impl Neighbour {
             slice_in,
             questions_in,
             configured,
+            identified,
         })
     }
 
-    /// A way to another component of this plane: over TCP each shows the other its certificate.
-    /// Nothing is dialled yet.
+    /// Is ready only with a certificate: for a component that cannot be spoken to without.
+    pub fn require_identity(&mut self) {
+        let stage = &self.tasks.stage;
+        self.identified.get_or_insert_with(|| unidentified(stage));
+    }
+
+    /// A way to another component of this plane. Nothing is dialled yet.
     ///
     /// # Errors
     /// When a socket's path cannot be written as an address.
-    pub fn channel(
+    pub fn way(
         &self,
         component: Component,
         address: &Address,
-    ) -> Result<Channel, tonic::transport::Error> {
-        match address {
-            Address::Unix(socket) => local_channel(socket),
-            Address::Tcp(address) => {
-                let config = self
-                    .identity
-                    .client_config(self.identity.neighbour(component));
-                Ok(channel(address, config, DialOptions::default()))
-            }
-        }
+    ) -> Result<Way, tonic::transport::Error> {
+        Way::new(component, address, &self.identity)
     }
 
     /// The configuration as it is now.
@@ -175,14 +182,12 @@ impl Neighbour {
             slice_in,
             questions_in,
             configured,
+            identified,
         } = self;
         let spawn = tasks.stage.tasks.clone();
-        let configured = Arc::new(configured);
         spawn.spawn(
             "agent certify",
-            tasks
-                .clone()
-                .keep_certified(slice.clone(), Arc::clone(&configured)),
+            tasks.clone().keep_certified(slice.clone(), identified),
         );
         spawn.spawn(
             "agent watch",
@@ -209,4 +214,10 @@ pub struct Started {
     pub identity: LiveIdentity,
     /// What the control plane wants to know.
     pub questions: mpsc::Receiver<Question>,
+}
+
+fn unidentified(stage: &Stage) -> Condition {
+    stage
+        .ready
+        .condition("identity", "no certificate from the agent yet")
 }

@@ -1,17 +1,19 @@
 //! The way to the agent: a Unix socket, or TCP in mutual TLS. Over TCP a component has no
 //! certificate at first: it judges the agent by the trust bundle in a folder, and proves itself
-//! by a token in a file.
+//! by a token in a file. Both are read anew at each try: they may come late, and they change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tonic::Request;
+use tokio::sync::Notify;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 use zen_identity::{
-    DialOptions, Expect, LiveIdentity, Trust, channel, server_auth_only_client_config,
+    DialFailure, DialOptions, Expect, LiveIdentity, Trust, channel, dial_failure,
+    server_auth_only_client_config,
 };
 use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
 use zen_proto::agent::v1::{CertifyRequest, CertifyResponse};
@@ -49,6 +51,8 @@ struct Tcp {
     token_file: PathBuf,
     identity: LiveIdentity,
     clock: Clock,
+    /// Woken when the certificate in use is not taken any more.
+    refused: Notify,
 }
 
 impl Agent {
@@ -67,6 +71,7 @@ impl Agent {
                     token_file: settings.token_file.clone(),
                     identity: identity.clone(),
                     clock: clock.clone(),
+                    refused: Notify::new(),
                 });
                 (tcp.channel(), Some(tcp))
             }
@@ -96,9 +101,10 @@ impl Agent {
         if tcp.holds_leaf() {
             match self.client().certify(request.clone()).await {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => {
-                    tracing::debug!(%status, "not certified by certificate; trying the token");
+                Err(status) if is_refusal(&status) => {
+                    tracing::info!(%status, "certificate not taken any more; proving by token");
                 }
+                Err(status) => return Err(tcp.explain(status)),
             }
         }
         tcp.first_contact(request).await
@@ -108,6 +114,24 @@ impl Agent {
     pub(super) fn renewed(&self) {
         if let Some(tcp) = &self.tcp {
             self.client.store(Arc::new(client(tcp.channel())));
+        }
+    }
+
+    /// Takes note of a call that failed: the agent may have become another, or not know this
+    /// component any more.
+    pub(super) fn failed(&self, error: &anyhow::Error) {
+        if let Some(tcp) = &self.tcp
+            && error.downcast_ref().is_some_and(is_refusal)
+        {
+            tcp.refused.notify_one();
+        }
+    }
+
+    /// Waits until the certificate in use was refused.
+    pub(super) async fn refused(&self) {
+        match &self.tcp {
+            Some(tcp) => tcp.refused.notified().await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -135,7 +159,41 @@ impl Tcp {
         let channel = channel(&self.address, config, DialOptions::default());
         let mut request = Request::new(request);
         request.metadata_mut().insert("authorization", token);
-        Ok(client(channel).certify(request).await?.into_inner())
+        let answer = client(channel).certify(request).await;
+        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+    }
+
+    /// What a failed call means to whoever waits for it, in words that stay the same.
+    fn explain(&self, status: Status) -> anyhow::Error {
+        let agent = format!("the agent at {}", self.address);
+        let means = match (dial_failure(&status), status.code()) {
+            (DialFailure::Unreachable, _) => format!("waiting for {agent}"),
+            // A server that has no certificate yet ends the handshake.
+            (DialFailure::RefusedByPeer, _) => format!("waiting for {agent} to be enrolled"),
+            (DialFailure::Untrusted(code), _) => {
+                format!("{agent} is not the one that the trust bundle names ({code})")
+            }
+            (DialFailure::ClockSkew, _) => {
+                format!("one clock is wrong: the certificate of {agent} does not hold now")
+            }
+            (DialFailure::Other, Code::Unauthenticated | Code::PermissionDenied) => {
+                format!("refused by {agent}: {}", status.message())
+            }
+            (DialFailure::Other, _) => format!("waiting for {agent}: {}", status.message()),
+        };
+        anyhow::Error::new(status).context(means)
+    }
+}
+
+/// Whether a call failed because one end does not believe the other.
+fn is_refusal(status: &Status) -> bool {
+    match dial_failure(status) {
+        DialFailure::Untrusted(_) | DialFailure::ClockSkew | DialFailure::RefusedByPeer => true,
+        DialFailure::Unreachable => false,
+        DialFailure::Other => matches!(
+            status.code(),
+            Code::Unauthenticated | Code::PermissionDenied
+        ),
     }
 }
 
@@ -150,33 +208,37 @@ impl TrustBundle {
     fn read(folder: &Path) -> anyhow::Result<Self> {
         let text = |name: &str| -> anyhow::Result<String> {
             let path = folder.join(name);
-            let bytes = files::read_if_there(&path, FILE)?.with_context(|| {
-                format!(
-                    "waiting for {} (ConfigMap zen-trust-bundle, made by the install command or \
-                     the agent)",
-                    path.display()
-                )
+            let bytes = files::read_if_there(&path, FILE)?;
+            let bytes = bytes.filter(|bytes| !bytes.trim_ascii().is_empty());
+            let bytes = bytes.with_context(|| {
+                let path = path.display();
+                format!("waiting for {path} (ConfigMap zen-trust-bundle)")
             })?;
             let text = String::from_utf8(bytes);
             let text = text.with_context(|| format!("{} is not text", path.display()))?;
             Ok(text.trim().to_owned())
         };
-        let domain = text(TRUST_DOMAIN)?.parse().context(TRUST_DOMAIN)?;
+        let damaged = |name: &str| format!("{} cannot be used", folder.join(name).display());
+        let roots = text(ROOTS)?;
+        let domain = text(TRUST_DOMAIN)?.parse();
+        let domain = domain.with_context(|| damaged(TRUST_DOMAIN))?;
         Ok(Self {
-            trust: Trust::new(domain, &text(ROOTS)?, []).context(ROOTS)?,
-            tenant: text(TENANT)?.parse().context(TENANT)?,
-            plane: text(PLANE)?.parse().context(PLANE)?,
+            tenant: text(TENANT)?.parse().with_context(|| damaged(TENANT))?,
+            plane: text(PLANE)?.parse().with_context(|| damaged(PLANE))?,
+            trust: Trust::new(domain, &roots, []).with_context(|| damaged(ROOTS))?,
         })
     }
 }
 
 /// The token as metadata that no log shows.
 fn token(file: &Path) -> anyhow::Result<AsciiMetadataValue> {
-    let bytes = files::read_capped(file, TOKEN)?;
+    let name = file.display();
+    let bytes = files::read_if_there(file, TOKEN)?;
+    let bytes = bytes.with_context(|| format!("waiting for {name} (service account token)"))?;
     let text = std::str::from_utf8(&bytes).ok().map(str::trim);
+    let text = text.filter(|text| !text.is_empty());
     let value = text.and_then(|text| format!("Bearer {text}").parse().ok());
-    let mut value: AsciiMetadataValue =
-        value.with_context(|| format!("{} holds no token", file.display()))?;
+    let mut value: AsciiMetadataValue = value.with_context(|| format!("{name} holds no token"))?;
     value.set_sensitive(true);
     Ok(value)
 }

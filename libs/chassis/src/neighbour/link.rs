@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use zen_identity::{LiveIdentity, PrivateKey, Trust};
 use zen_proto::agent::v1::{
@@ -28,6 +29,8 @@ use crate::stage::Stage;
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// Pause between looks at the certificate's age.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+/// Shortest time between two certificates if the first is refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// What every task towards the agent needs.
 #[derive(Clone)]
@@ -87,6 +90,7 @@ impl Link {
                 Ok(()) => failed = 0,
                 Err(error) => {
                     failed += 1;
+                    self.agent.failed(&error);
                     if failed == 3 {
                         tracing::warn!(what, error = %Chain(error.as_ref()), "agent not reached");
                     } else {
@@ -105,7 +109,7 @@ impl Link {
     pub(super) async fn keep_watching(
         self,
         slices: watch::Sender<Option<Arc<Slice>>>,
-        configured: Arc<Condition>,
+        configured: Condition,
     ) -> anyhow::Result<()> {
         self.again("watch", || self.watch(&slices, &configured))
             .await
@@ -135,21 +139,14 @@ impl Link {
         Ok(())
     }
 
+    /// Keeps the certificate fresh; `identified`, if anybody waits for it, holds from the first on.
     pub(super) async fn keep_certified(
         self,
         slice: watch::Receiver<Option<Arc<Slice>>>,
-        configured: Arc<Condition>,
+        identified: Option<Condition>,
     ) -> anyhow::Result<()> {
-        self.again("certify", || async {
-            let outcome = self.certify_and_hold(&slice).await;
-            if let Err(error) = &outcome
-                && slice.borrow().is_none()
-            {
-                // Whoever waits for the first configuration wants to know what stands in its way.
-                let why = Chain(error.as_ref());
-                configured.not_ready(format!("no configuration received yet: {why}"));
-            }
-            outcome
+        self.again("certify", || {
+            self.certify_and_hold(&slice, identified.as_ref())
         })
         .await
     }
@@ -158,17 +155,33 @@ impl Link {
     async fn certify_and_hold(
         &self,
         slice: &watch::Receiver<Option<Arc<Slice>>>,
+        identified: Option<&Condition>,
     ) -> anyhow::Result<()> {
-        self.certify().await?;
+        let certified = self.certify().await;
+        match (&certified, identified) {
+            (Ok(()), Some(identified)) => identified.ready(),
+            (Err(error), Some(identified)) if !self.identity.has_leaf() => {
+                identified.not_ready(Chain(error.as_ref()).to_string());
+            }
+            _ => {}
+        }
+        certified?;
         let now = self.stage.clock.now();
         let end = self.identity.leaf_not_after().unwrap_or(now);
         let left = end.duration_since(now).unwrap_or_default();
         tracing::info!(valid_for_s = left.as_secs(), "certificate issued");
         let half = (left / 2).max(Duration::from_secs(1));
         let renew_at = now + half;
+        let may_be_refused = Instant::now() + REFUSED_PAUSE;
         // Looked at again and again: a machine that slept has its timers stand still.
         while self.stage.clock.now() < renew_at && self.is_of(slice) {
-            tokio::time::sleep(CERTIFICATE_LOOK.min(half)).await;
+            tokio::select! {
+                () = tokio::time::sleep(CERTIFICATE_LOOK.min(half)) => {}
+                () = self.agent.refused() => {
+                    tokio::time::sleep_until(may_be_refused).await;
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
