@@ -17,6 +17,7 @@ use crate::local::admission::{ReviewError, TokenReviewer};
 const AUDIENCE: &str = "zen-agent";
 /// Time for one review, with tries: somebody waits for it.
 const LIMIT: Duration = Duration::from_secs(8);
+
 /// Judges tokens.
 #[derive(Clone)]
 pub(crate) struct Tokens {
@@ -45,7 +46,7 @@ impl Tokens {
         let request = || self.api.create::<TokenReview>(&reviews, &review);
         let judged = self.api.persist(LIMIT, request).await;
         self.board.note(Area::TokenReview, &judged);
-        let judged = judged.map_err(|fault| ReviewError::Unavailable(fault.line()))?;
+        let judged = judged.map_err(|fault| ReviewError::Unavailable(fault.code().to_string()))?;
         judge(judged.status, self.api.namespace(), &self.accounts)
     }
 }

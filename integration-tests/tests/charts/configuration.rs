@@ -9,8 +9,15 @@ use zen_integration_tests::tools;
 use crate::objects::Object;
 use crate::stage::golden;
 
-/// Where a cluster's API is, for the variables that Kubernetes itself puts in.
-const API: (&str, &str) = ("$(KUBERNETES_SERVICE_HOST)", "10.96.0.1");
+/// Puts in where a cluster's API is, as Kubernetes itself does.
+fn expanded(value: &str) -> String {
+    let host = if value.contains("/128") {
+        "fd00::1"
+    } else {
+        "10.96.0.1"
+    };
+    value.replace("$(KUBERNETES_SERVICE_HOST)", host)
+}
 
 #[test]
 fn every_rendered_configuration_is_taken_by_its_binary() {
@@ -29,7 +36,7 @@ fn every_rendered_configuration_is_taken_by_its_binary() {
             command.env_clear().arg("--config").arg(&file);
             let container = workload.containers().into_iter().last().unwrap();
             for (key, value) in container.environment() {
-                command.env(key, value.replace(API.0, API.1));
+                command.env(key, expanded(value));
             }
             for key in fields(&container) {
                 command.env(key, "events-0");
@@ -80,7 +87,10 @@ fn says_what_the_chart_means(
 ) {
     let title = workload.title();
     let has = |text: &str| assert!(dump.contains(text), "{title}: no {text:?} in {dump}");
-    has("listen: 0.0.0.0:9600");
+    assert!(
+        dump.contains("listen: 0.0.0.0:9600") || dump.contains("[::]:9600"),
+        "{title}: {dump}"
+    );
     if workload.name() != "zen-control-plane" && workload.name() != "zen-agent" {
         has("instance: events-0");
         has("trust_dir: /etc/zen/trust");
@@ -91,11 +101,7 @@ fn says_what_the_chart_means(
         .iter()
         .find(|(key, _)| *key == "ZEN_EGRESS__DENIED_NETWORKS")
     {
-        for network in value
-            .replace(API.0, API.1)
-            .trim_matches(['[', ']'])
-            .split(", ")
-        {
+        for network in expanded(value).trim_matches(['[', ']']).split(", ") {
             has(&format!("- {network}"));
         }
     }

@@ -13,5 +13,6 @@ mod objects;
 mod package;
 mod pods;
 mod refusals;
+mod rights;
 mod stage;
 mod values;

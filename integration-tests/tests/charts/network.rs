@@ -153,6 +153,25 @@ fn a_control_plane_outside_the_cluster_is_reached() {
 }
 
 #[test]
+fn a_proxy_on_the_way_to_the_control_plane_is_reached() {
+    let Some(stage) = Stage::build() else { return };
+    let objects = stage.set("zen-agent", &["proxy=http://proxy.example:3128"]);
+    let agent = policy(&objects, "zen-agent");
+    for port in [3128, 8443] {
+        assert!(reaches(agent, "203.0.113.9", port, "TCP"), "{port}");
+    }
+    let config = objects
+        .iter()
+        .find(|object| object.name() == "zen-agent-config")
+        .unwrap();
+    let config = config.text("/data/config.yaml");
+    assert!(
+        config.contains("proxy: http://proxy.example:3128"),
+        "{config}"
+    );
+}
+
+#[test]
 fn deliveries_go_anywhere_but_to_the_clouds_metadata() {
     let Some(stage) = Stage::build() else { return };
     let objects = stage.set("zen-egress", &[]);

@@ -115,7 +115,7 @@ fn what_cannot_work_is_refused_with_what_to_set() {
 }
 
 /// The same, refused by the schema.
-const MISTYPED: [Case<'static>; 24] = [
+const MISTYPED: [Case<'static>; 25] = [
     ("zen-agent", &["global.planeId=plane-1"], "/global/planeId"),
     (
         "zen-agent",
@@ -211,6 +211,7 @@ const MISTYPED: [Case<'static>; 24] = [
         "/oidc/defaultRole",
     ),
     ("zen-control-plane", &["http.url=mesh.example"], "/http/url"),
+    ("zen-bridge", &["listenAddress=localhost"], "/listenAddress"),
 ];
 
 #[test]

@@ -2,14 +2,11 @@
 //! with versions, conflicts, watches, rights by name and bad days.
 #![cfg(test)]
 
-mod cluster;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use cluster::{Asked, Cluster, NAMESPACE};
 use serde_json::{Value, json};
 use tonic::{Code, Request, Status};
 use zen_agent::kubernetes::{KubernetesConfig, rights};
@@ -17,6 +14,7 @@ use zen_chassis::Clock;
 use zen_identity::{
     DialOptions, Expect, PrivateKey, Trust, channel, server_auth_only_client_config,
 };
+use zen_integration_tests::cluster::{Asked, Cluster, NAMESPACE};
 use zen_integration_tests::eventually::eventually;
 use zen_integration_tests::ports::{self, Port};
 use zen_integration_tests::unit::Unit;
@@ -29,7 +27,7 @@ const LEASE: Duration = Duration::from_secs(3);
 
 /// An agent as a pod of this name would run it.
 fn pod(cluster: &Cluster, folder: &Path, name: &str) -> Unit {
-    let kubeconfig = cluster.kubeconfig(folder, name);
+    let kubeconfig = cluster.kubeconfig(folder, name).unwrap();
     Unit::new(
         "zen-agent",
         folder,
@@ -56,7 +54,7 @@ async fn issue(seat: &Seat, plane: &str) -> Value {
 async fn enrolled() -> (Seat, String, Cluster, Unit) {
     let seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     cluster.enrol(&plane, &issue(&seat, &plane).await);
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
@@ -169,7 +167,7 @@ async fn an_agent_enrols_from_secrets_and_keeps_its_identity_over_restarts() {
 async fn a_new_bundle_is_noticed_at_once_and_without_asking_for_it() {
     let seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
     agent.pending_with("waiting for a bundle").await.unwrap();
@@ -200,7 +198,7 @@ async fn a_new_bundle_is_noticed_at_once_and_without_asking_for_it() {
 #[tokio::test]
 async fn a_watch_that_fell_behind_or_lost_its_server_still_sees_a_bundle() {
     let seat = Seat::start(&[]).await.unwrap();
-    let mut cluster = Cluster::start().await;
+    let mut cluster = Cluster::start().await.unwrap();
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
     agent.pending_with("waiting for a bundle").await.unwrap();
@@ -210,7 +208,7 @@ async fn a_watch_that_fell_behind_or_lost_its_server_still_sees_a_bundle() {
             "status" => cluster.compact(false),
             _ => {
                 cluster.stop().await;
-                cluster.start_again().await;
+                cluster.start_again().await.unwrap();
             }
         }
         let plane = seat.plane(&format!("p{round}"), "edge").await.unwrap();
@@ -241,7 +239,7 @@ async fn an_agent_without_api_server_waits_alive_and_goes_on_when_it_is_there() 
     let first = identity(&cluster);
     // A short absence costs nothing.
     cluster.stop().await;
-    cluster.start_again().await;
+    cluster.start_again().await.unwrap();
     tokio::time::sleep(LEASE).await;
     assert!(agent.pending().await.unwrap().is_none());
     // A long one costs the lease, and with it the session; never the process.
@@ -253,7 +251,7 @@ async fn an_agent_without_api_server_waits_alive_and_goes_on_when_it_is_there() 
     assert!(pending.contains("remedy: "), "{pending}");
     seat.status(&plane, "not_connected").await.unwrap();
     assert!(agent.is_running());
-    cluster.start_again().await;
+    cluster.start_again().await.unwrap();
     agent.ready().await.unwrap();
     seat.status(&plane, "connected").await.unwrap();
     assert_eq!(identity(&cluster), first);
@@ -265,7 +263,7 @@ async fn an_agent_without_api_server_waits_alive_and_goes_on_when_it_is_there() 
         .pending_with("KUBERNETES_API_UNREACHABLE")
         .await
         .unwrap();
-    cluster.start_again().await;
+    cluster.start_again().await.unwrap();
     agent.ready().await.unwrap();
     let shown = seat.status(&plane, "connected").await.unwrap();
     assert_eq!(redemptions(&shown), 1, "{shown}");
@@ -325,7 +323,7 @@ async fn an_agent_that_is_cut_off_stops_before_the_other_begins() {
 async fn a_missing_right_is_named_with_verb_and_object_and_granting_it_is_enough() {
     let seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     let all = rights(&KubernetesConfig::default());
     let mut fewer = all.clone();
     fewer[0].verbs = &["list", "delete"];
@@ -376,7 +374,7 @@ async fn a_large_configuration_is_kept_in_several_secrets_and_read_again() {
     for at in 0..1_300 {
         seat.api.post("/v1/targets", &make(at)).await.unwrap();
     }
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     cluster.enrol(&plane, &issue(&seat, &plane).await);
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
@@ -504,9 +502,22 @@ async fn a_component_is_who_the_api_server_says_its_token_is_of() {
     );
 }
 
+/// Waits until the plane is connected and tells of this component.
+async fn reported(seat: &Seat, plane: &str, component: &str) {
+    eventually(&format!("the {component} reports"), PATIENCE, || async {
+        let shown = seat.show(plane).await?;
+        let components = shown["components"].as_array().cloned().unwrap_or_default();
+        let there = components.iter().any(|c| c["component"] == component);
+        anyhow::ensure!(shown["status"] == "connected" && there, "{shown}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
-async fn an_ingester_with_the_token_of_its_service_account_joins_its_plane() {
-    let (seat, plane, cluster, mut agent) = enrolled().await;
+async fn an_ingester_joins_by_its_token_and_goes_on_while_its_agent_has_no_lease() {
+    let (seat, plane, mut cluster, mut agent) = enrolled().await;
     let port = ports::reserve().unwrap();
     let (address, trust) = over_tcp(&cluster, &mut agent, &port).await;
     let account = format!("system:serviceaccount:{NAMESPACE}:zen-ingester");
@@ -535,15 +546,21 @@ async fn an_ingester_with_the_token_of_its_service_account_joins_its_plane() {
     .unwrap();
     ingester.start().unwrap();
     ingester.ready().await.unwrap();
-    eventually("the ingester reports", PATIENCE, || async {
-        let shown = seat.show(&plane).await?;
-        let components = shown["components"].as_array().cloned().unwrap_or_default();
-        let there = components.iter().any(|c| c["component"] == "ingester");
-        anyhow::ensure!(there, "{shown}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    reported(&seat, &plane, "ingester").await;
+    // The agent loses its lease: it lets go, and its neighbours go on with what they have.
+    cluster.stop().await;
+    agent
+        .pending_with("KUBERNETES_API_UNREACHABLE")
+        .await
+        .unwrap();
+    certify(&address, &trust, "ingester", "projected")
+        .await
+        .unwrap_err();
+    assert_eq!(ingester.pending().await.unwrap(), None);
+    cluster.start_again().await.unwrap();
+    agent.ready().await.unwrap();
+    reported(&seat, &plane, "ingester").await;
+    assert!(ingester.is_running());
 }
 
 #[tokio::test]

@@ -22,7 +22,10 @@ What the agent decides itself: its configuration, its pod, and whom it speaks to
 
 {{- define "zen-agent.config" -}}
 plane_id: {{ include "zen-agent.planeId" . }}
-listen: 0.0.0.0:7443
+listen: '{{ .Values.listenAddress }}:7443'
+{{- with .Values.proxy }}
+proxy: {{ . | quote }}
+{{- end }}
 kubernetes:
   namespace: {{ .Release.Namespace }}
   bundle_secret: {{ .Values.enrollment.bundleSecret }}
@@ -80,7 +83,7 @@ kubernetes:
 - --config
 - /etc/zen/config.yaml
 - --control-plane
-- {{ include "zen-agent.controlPlane" . | splitList "," | first | trim | quote }}
+- {{ include "zen-agent.controlPlane" . | quote }}
 {{- end }}
 
 {{- define "zen-agent.initContainers" -}}
@@ -121,9 +124,12 @@ kubernetes:
       protocol: TCP
 {{- end }}
 
-{{/* The ports that control-plane addresses name, each once. */}}
+{{/* The ports that control-plane addresses and the proxy name, each once. */}}
 {{- define "zen-agent.egress" -}}
 {{- $ports := list }}
+{{- with .Values.proxy }}
+{{- $ports = append $ports (regexFind "[0-9]+$" .) }}
+{{- end }}
 {{- range splitList "," (include "zen-agent.controlPlane" .) }}
 {{- $ports = append $ports (regexFind "[0-9]+$" (trim .)) }}
 {{- end }}
@@ -140,6 +146,6 @@ kubernetes:
         cidr: {{ . | quote }}
     {{- end }}
   {{- end }}
-# The control plane, which is somewhere else.
+# The control plane, which is somewhere else, or the proxy that leads there.
 {{ include "zen-common.anywhere" (list .Values.networkPolicy.controlPlaneCidrs (uniq $ports)) }}
 {{- end }}

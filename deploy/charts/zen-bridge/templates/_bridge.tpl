@@ -7,7 +7,7 @@ What the bridge's chart decides itself: its configuration, its pod, and whom it 
 {{- fail (printf "Planes would not find the bridge: set %s=host:7445, an address that they can dial." (include "zen-common.path" (list . "advertise"))) }}
 {{- end -}}
 state_dir: /var/lib/zen/bridge
-listen: 0.0.0.0:7445
+listen: '{{ .Values.listenAddress }}:7445'
 advertise: {{ .Values.advertise | quote }}
 {{ include "zen-common.neighbour" . }}
 {{- end }}

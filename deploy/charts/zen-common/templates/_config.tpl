@@ -6,7 +6,8 @@ are the operator's, in the words of docs/configuration.md. The binary refuses wh
 {{- define "zen-common.config" -}}
 {{- $own := include (printf "%s.config" .Chart.Name) . | fromYaml -}}
 {{- if hasKey $own "Error" }}{{ fail (printf "%s.config: %s" .Chart.Name $own.Error) }}{{ end -}}
-{{- toYaml (mergeOverwrite (deepCopy .Values.settings) $own) -}}
+{{- $admin := dict "admin" (dict "listen" (printf "%s:9600" .Values.listenAddress)) -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.settings) $admin $own) -}}
 {{- end }}
 
 {{- define "zen-common.configMap" -}}

@@ -10,7 +10,7 @@ What the control plane's chart decides itself: its configuration, its pod, and w
 {{- fail "Several control planes cannot share SQLite: set database.existingSecret to a Secret with the URL of a PostgreSQL database, or replicas=1." }}
 {{- end }}
 {{- if and .Values.database.existingSecret (not .Values.rootIdentity.existingSecret) }}
-{{- fail "With PostgreSQL there is no volume to keep the root's key identity on: set rootIdentity.existingSecret to a Secret with an age identity (`age-keygen` makes one), the same for every control plane on this database." }}
+{{- fail "Every control plane on one PostgreSQL database must open the same root key: set rootIdentity.existingSecret to a Secret with an age identity (`age-keygen` makes one)." }}
 {{- end }}
 {{- if and .Values.oidc.enabled (not (and .Values.oidc.issuer .Values.oidc.clientId .Values.oidc.existingSecret)) }}
 {{- fail "The OpenID provider is not whole: set oidc.issuer, oidc.clientId and oidc.existingSecret, or oidc.enabled=false." }}
@@ -28,12 +28,12 @@ database:
 root_identity_file: /etc/zen/root-identity/{{ .Values.rootIdentity.key }}
 {{- end }}
 http:
-  listen: 0.0.0.0:8080
+  listen: '{{ .Values.listenAddress }}:8080'
   {{- with .Values.http.url }}
   url: {{ . | quote }}
   {{- end }}
 agents:
-  listen: 0.0.0.0:8443
+  listen: '{{ .Values.listenAddress }}:8443'
   advertise: {{ .Values.agents.advertise | quote }}
 {{- with .Values.oidc }}
 {{- if .enabled }}
@@ -94,12 +94,6 @@ oidc: {{ .Values.oidc.existingSecret }}
 - name: tmp
   emptyDir:
     sizeLimit: 1Gi
-{{- if .Values.database.existingSecret }}
-# What must survive is in PostgreSQL.
-- name: state
-  emptyDir:
-    sizeLimit: 64Mi
-{{- end }}
 {{- range $name, $secret := include "zen-control-plane.secrets" . | fromYaml }}
 - name: {{ $name }}
   secret:

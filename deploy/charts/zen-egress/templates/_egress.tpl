@@ -11,7 +11,7 @@ What the egress's chart decides itself: its configuration, its pod, and whom it 
 
 {{- define "zen-egress.config" -}}
 state_dir: /var/lib/zen/egress
-listen: 0.0.0.0:7444
+listen: '{{ .Values.listenAddress }}:7444'
 secrets_dir: /etc/zen/secrets
 {{- if include "zen-egress.caBundle" . }}
 ca_file: /etc/zen/ca/{{ .Values.caBundle.key }}

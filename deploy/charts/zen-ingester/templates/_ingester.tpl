@@ -31,7 +31,7 @@ zen-egress.{{ .Release.Namespace }}.svc:7444
 {{- define "zen-ingester.config" -}}
 {{ include "zen-ingester.durable" . }}
 state_dir: /var/lib/zen/ingester
-listen: 0.0.0.0:8080
+listen: '{{ .Values.listenAddress }}:8080'
 public_url: {{ include "zen-ingester.publicUrl" . }}
 secrets_dir: /etc/zen/secrets
 egress: {{ include "zen-ingester.egressAddress" . | default "null" }}
