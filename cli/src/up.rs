@@ -85,6 +85,7 @@ async fn live(
             api: &api,
             id: &edge_id,
         },
+        proxy: None,
     };
     let edge_ingest = edge.start(house).await?;
     house.ready(PATIENCE).await?;

@@ -10,6 +10,7 @@ use zen_bridge::Bridge;
 use zen_chassis::neighbour::NeighbourSettings;
 use zen_chassis::net::Address;
 use zen_egress::Egress;
+use zen_identity::Proxy;
 use zen_ingester::Ingester;
 
 use crate::api::Api;
@@ -62,7 +63,8 @@ impl Data<'_> {
         let folder = self.state_dir.join("data");
         let socket = Address::Unix(self.sockets.join("data-agent.sock"));
         let enrolment = Enrolment::Issue { api, id: self.id };
-        agent("data", &folder, &socket, &enrolment, house).await?;
+        let own = agent_config(&folder, &socket, None);
+        agent("data", own, &enrolment, house).await?;
         let agent = NeighbourSettings {
             address: socket,
             ..NeighbourSettings::default()
@@ -102,6 +104,8 @@ pub(crate) struct Edge<'a> {
     pub(crate) secrets_dir: PathBuf,
     /// How it is enrolled.
     pub(crate) enrolment: Enrolment<'a>,
+    /// The proxy that leads to its control plane.
+    pub(crate) proxy: Option<Proxy>,
 }
 
 impl Edge<'_> {
@@ -109,7 +113,8 @@ impl Edge<'_> {
     pub(crate) async fn start(&self, house: &mut House) -> anyhow::Result<SocketAddr> {
         let socket = Address::Unix(self.sockets.join("edge-agent.sock"));
         let egress_socket = Address::Unix(self.sockets.join("edge-egress.sock"));
-        agent(self.plane, self.folder, &socket, &self.enrolment, house).await?;
+        let own = agent_config(self.folder, &socket, self.proxy.clone());
+        agent(self.plane, own, &self.enrolment, house).await?;
         zen_chassis::files::make_private_folder(&self.secrets_dir)?;
         let agent = NeighbourSettings {
             address: socket,
@@ -137,20 +142,23 @@ impl Edge<'_> {
     }
 }
 
+fn agent_config(folder: &Path, socket: &Address, proxy: Option<Proxy>) -> zen_agent::Config {
+    zen_agent::Config {
+        state_dir: folder.join("agent"),
+        listen: socket.clone(),
+        proxy,
+        ..zen_agent::Config::default()
+    }
+}
+
 /// Starts an agent, with a fresh bundle in its enrolment folder if it needs one.
 async fn agent(
     plane: &str,
-    folder: &Path,
-    socket: &Address,
+    config: zen_agent::Config,
     enrolment: &Enrolment<'_>,
     house: &mut House,
 ) -> anyhow::Result<()> {
-    let state_dir = folder.join("agent");
-    let config = zen_agent::Config {
-        state_dir: state_dir.clone(),
-        listen: socket.clone(),
-        ..zen_agent::Config::default()
-    };
+    let state_dir = &config.state_dir;
     if let Enrolment::Issue { api, id } = enrolment
         && !state_dir.join("identity.json").exists()
     {
