@@ -1,13 +1,12 @@
 //! The agent as a component: binds, serves what it has, drives its plane.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::net::UnixListener;
 use tokio::sync::watch;
-use zen_chassis::{App, Stage, net};
+use zen_chassis::net::{Address, Listener};
+use zen_chassis::{App, Stage};
 
 use crate::applied::{self, Held};
 use crate::config::Config;
@@ -15,15 +14,16 @@ use crate::driver::Driver;
 use crate::identity;
 use crate::kubernetes::herald::Herald;
 use crate::kubernetes::{Course, Kubernetes, KubernetesConfig};
-use crate::local::{Admission, Local};
+use crate::local::Local;
+use crate::local::admission::{Admission, TokenReviewer};
 use crate::machine::State;
 use crate::plane::{Plane, PlaneState};
 use crate::store::{Directory, Store};
 
 /// The agent, bound and not yet running.
 pub struct Agent {
-    socket: PathBuf,
-    listener: UnixListener,
+    address: Address,
+    listener: Listener,
     admission: Admission,
     plane: Plane,
     way: Way,
@@ -57,7 +57,7 @@ impl Agent {
         plane.enter(held);
         let poll = config.enrollment.poll;
         let driver = Driver::new(plane.clone(), config.plane_id, poll, enrolment);
-        Self::listen(&config, plane, Way::Alone(Box::new(driver)))
+        Self::listen(&config, plane, Way::Alone(Box::new(driver))).await
     }
 
     /// Binds with the state in a cluster. The API server may be away: the agent waits for it.
@@ -73,21 +73,25 @@ impl Agent {
             expected: config.plane_id,
             poll: config.enrollment.poll,
         };
-        Self::listen(&config, plane, Way::Led(Box::new(kubernetes), course))
+        let tokens = Arc::new(kubernetes.tokens());
+        let way = Way::Led(Box::new(kubernetes), course);
+        Ok(Self::listen(&config, plane, way)
+            .await?
+            .with_reviewer(tokens))
     }
 
-    fn listen(config: &Config, plane: Plane, way: Way) -> anyhow::Result<Self> {
-        let socket = config.check()?;
+    async fn listen(config: &Config, plane: Plane, way: Way) -> anyhow::Result<Self> {
         show_state(&plane);
-        let listener = net::bind_unix("listen", &socket)?;
-        if !config.allowed_uids.is_empty() {
-            // Others must be able to knock; who they are is judged by the kernel's word.
-            std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))
-                .with_context(|| format!("cannot open {} to allowed_uids", socket.display()))?;
-        }
-        let admission = Admission::new(rustix::process::geteuid().as_raw(), &config.allowed_uids);
+        let (listener, address) = listen(config).await?;
+        let admission = Admission::new(
+            rustix::process::geteuid().as_raw(),
+            &config.allowed_uids,
+            plane.desk.clone(),
+            plane.live.clone(),
+            plane.metrics.clone(),
+        );
         Ok(Self {
-            socket,
+            address,
             listener,
             admission,
             plane,
@@ -95,10 +99,18 @@ impl Agent {
         })
     }
 
-    /// The socket on which neighbours are served.
+    /// Has the tokens judged by which components without a certificate prove themselves over TCP.
+    /// Without, only those with a certificate of the plane are served there.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn with_reviewer(mut self, reviewer: Arc<dyn TokenReviewer>) -> Self {
+        self.admission.set_reviewer(reviewer);
+        self
+    }
+
+    /// Where neighbours are served: with the port that was taken, if any would do.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Where the plane stands, now and at each change.
@@ -130,7 +142,7 @@ impl App for Agent {
 
     async fn run(self, stage: Stage) -> anyhow::Result<()> {
         let Self {
-            socket,
+            address,
             listener,
             admission,
             plane,
@@ -143,11 +155,12 @@ impl App for Agent {
             clock: stage.clock.clone(),
             stop: stage.shutdown.clone(),
             tasks: stage.tasks.clone(),
+            admission,
+            live: plane.live.clone(),
+            metrics: plane.metrics.clone(),
         };
-        tracing::info!(socket = %socket.display(), "serving neighbours");
-        stage
-            .tasks
-            .spawn("local api", local.serve(listener, admission));
+        tracing::info!(%address, "serving neighbours");
+        stage.tasks.spawn("local api", local.serve(listener));
         match way {
             Way::Alone(driver) => {
                 stage.tasks.spawn("leaf", plane.keep_leaf());
@@ -160,6 +173,19 @@ impl App for Agent {
         stage.shutdown.cancelled().await;
         Ok(())
     }
+}
+
+/// Binds what neighbours knock at.
+async fn listen(config: &Config) -> anyhow::Result<(Listener, Address)> {
+    let (listener, address) = Listener::bind("listen", &config.listen).await?;
+    if let Address::Unix(path) = &address
+        && !config.allowed_uids.is_empty()
+    {
+        // Others must be able to knock; who they are is judged by the kernel's word.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+            .with_context(|| format!("cannot open {} to allowed_uids", path.display()))?;
+    }
+    Ok((listener, address))
 }
 
 /// What is stored of an earlier life.

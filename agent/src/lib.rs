@@ -25,6 +25,7 @@ mod store;
 
 pub use agent::Agent;
 pub use config::{Config, EnrollmentConfig};
+pub use local::admission::{ReviewError, TokenReviewer};
 pub use machine::State;
 pub use plane::PlaneState;
 pub use refusal::Refusal;

@@ -1,27 +1,29 @@
-//! What the agent serves to the components next to it, on its Unix socket.
+//! What the agent serves to the components next to it: on a Unix socket, or over TCP in TLS.
 
+pub(crate) mod admission;
 pub(crate) mod ask;
+mod reviews;
 pub(crate) mod roster;
 pub(crate) mod slice;
+mod strangers;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
-use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 use zen_chassis::chain::Chain;
+use zen_chassis::net::Listener;
 use zen_chassis::tasks::Tasks;
 use zen_chassis::{CancellationToken, Clock};
-use zen_identity::IssueError;
+use zen_identity::{AcceptOptions, ClientAuth, IssueError, LiveIdentity, accept};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
     AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
@@ -32,35 +34,27 @@ use zen_proto::limits;
 use zen_proto::query::v1::{Answer, Query};
 
 use crate::applied::{Desk, Held};
+use crate::metrics::Metrics;
+use admission::{Admission, Caller};
 use ask::{Place, Router};
 use roster::Roster;
 use slice::slice;
 
 /// Longest name of an instance, bytes.
 const INSTANCE: usize = 128;
-
-/// Who may speak on the socket.
-#[derive(Clone)]
-pub(crate) struct Admission(Vec<u32>);
-
-impl Admission {
-    /// The agent's own user, root, and those whom the operator allows.
-    pub(crate) fn new(own: u32, allowed: &[u32]) -> Self {
-        Self([&[own, 0], allowed].concat())
-    }
-
-    fn judge(&self, uid: Option<u32>) -> Result<(), Status> {
-        match uid {
-            Some(uid) if self.0.contains(&uid) => Ok(()),
-            Some(uid) => Err(Status::permission_denied(format!(
-                "user id {uid} may not speak to this agent; see its setting allowed_uids"
-            ))),
-            None => Err(Status::permission_denied(
-                "the user id of the peer is not known",
-            )),
-        }
-    }
-}
+/// Connections over TCP at once: each replica of a component needs one or two. Handshakes and
+/// strangers are far fewer, so that they never fill it.
+const CONNECTIONS: usize = 1024;
+const HANDSHAKES: usize = 128;
+/// Calls of one connection at once; a component needs four.
+const CALLS: u32 = 16;
+/// Pause between pings that find out whether the other side is still there, and time to answer.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
+/// Time for the first message of a stream.
+const HELLO: Duration = Duration::from_secs(10);
+/// Time for open connections to end after shutdown; their streams have ended then.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What the local service needs. Cheap to clone.
 #[derive(Clone)]
@@ -71,29 +65,77 @@ pub(crate) struct Local {
     pub(crate) clock: Clock,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: Tasks,
+    pub(crate) admission: Admission,
+    /// What is shown over TCP.
+    pub(crate) live: LiveIdentity,
+    pub(crate) metrics: Metrics,
 }
 
 impl Local {
-    /// Serves until it is told to stop.
-    pub(crate) async fn serve(
-        self,
-        listener: UnixListener,
-        admission: Admission,
-    ) -> Result<(), tonic::transport::Error> {
+    /// Serves until it is told to stop; who does not end by then is left.
+    pub(crate) async fn serve(self, listener: Listener) -> anyhow::Result<()> {
         let stop = self.stop.clone();
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GOODBYE).await;
+        };
+        tokio::select! {
+            served = self.serve_on(listener) => served,
+            () = late => {
+                tracing::warn!("connections of neighbours were still open at the end");
+                Ok(())
+            }
+        }
+    }
+
+    async fn serve_on(self, listener: Listener) -> anyhow::Result<()> {
+        let stop = self.stop.clone().cancelled_owned();
+        let (live, metrics) = (self.live.clone(), self.metrics.clone());
+        let admission = self.admission.clone();
+        // A certificate of another plane ends in the handshake.
+        let own = admission.own_components();
         let service = AgentServiceServer::new(self)
             .max_decoding_message_size(limits::SESSION_MESSAGE)
             .max_encoding_message_size(limits::SNAPSHOT * 2);
         let admitted = InterceptedService::new(service, admission);
-        Server::builder()
-            .add_service(admitted)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
-            .await
+        let mut server = Server::builder();
+        match listener {
+            Listener::Unix(listener) => {
+                server
+                    .add_service(admitted)
+                    .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+                    .await?;
+            }
+            Listener::Tcp(listener) => {
+                let tls = live.server_config(own, ClientAuth::Optional)?;
+                let options = AcceptOptions {
+                    max_connections: CONNECTIONS,
+                    max_handshakes: HANDSHAKES,
+                    on_refused: Some(Arc::new(move |code| metrics.handshake_refused(code))),
+                    ..AcceptOptions::default()
+                };
+                let guests = strangers::bounded(accept(listener, tls, options));
+                server
+                    .max_concurrent_streams(CALLS)
+                    .http2_keepalive_interval(Some(PING))
+                    .http2_keepalive_timeout(Some(PONG))
+                    .add_service(admitted)
+                    .serve_with_incoming_shutdown(guests, stop)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends the component its part, now and at each change, until one of both goes away. A slow
     /// component misses what was replaced before it could be sent.
-    async fn keep_sending(self, component: Component, slices: mpsc::Sender<Result<Slice, Status>>) {
+    async fn keep_sending(
+        self,
+        component: Component,
+        caller: Caller,
+        slices: mpsc::Sender<Result<Slice, Status>>,
+    ) {
+        let mut unwelcome = std::pin::pin!(self.admission.until_unwelcome(&caller));
         let mut held = self.desk.watch();
         let mut sent = Held::default();
         loop {
@@ -109,6 +151,11 @@ impl Local {
             tokio::select! {
                 changed = held.changed() => if changed.is_err() { return },
                 () = slices.closed() => return,
+                status = &mut unwelcome => {
+                    // A slow one finds the stream ended without a word.
+                    let _told = slices.try_send(Err(status));
+                    return;
+                }
                 () = self.desk.cleared() => return,
                 () = self.stop.cancelled() => return,
             }
@@ -116,10 +163,12 @@ impl Local {
     }
 
     /// Takes answers until one of both goes away.
-    async fn keep_taking(self, place: Place, mut answers: Streaming<AskRequest>) {
+    async fn keep_taking(self, place: Place, caller: Caller, mut answers: Streaming<AskRequest>) {
+        let mut unwelcome = std::pin::pin!(self.admission.until_unwelcome(&caller));
         loop {
             let message = tokio::select! {
                 message = answers.message() => message,
+                _status = &mut unwelcome => return,
                 () = self.desk.cleared() => return,
                 () = self.stop.cancelled() => return,
             };
@@ -166,16 +215,6 @@ fn same_slices(now: &Held, before: &Held) -> bool {
     applied(now) == applied(before) && trust(now) == trust(before)
 }
 
-impl Interceptor for Admission {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let peer = request.extensions().get::<UdsConnectInfo>();
-        let uid = peer
-            .and_then(|info| info.peer_cred.as_ref())
-            .map(|cred| cred.uid());
-        self.judge(uid).map(|()| request)
-    }
-}
-
 type Downward<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -187,13 +226,15 @@ impl AgentService for Local {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::known(&request)?;
         let hello = request.into_inner();
         let component = neighbour(&hello.component, &hello.instance)?;
+        caller.must_be(component)?;
         let (slices, queue) = mpsc::channel(1);
         // Ends with the stream, with the desk, or at shutdown.
         self.tasks.spawn_side(
             "slices to a neighbour",
-            self.clone().keep_sending(component, slices),
+            self.clone().keep_sending(component, caller, slices),
         );
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
     }
@@ -202,8 +243,17 @@ impl AgentService for Local {
         &self,
         request: Request<CertifyRequest>,
     ) -> Result<Response<CertifyResponse>, Status> {
-        let request = request.into_inner();
+        let caller = Caller::of(&request)?;
+        let (metadata, _, request) = request.into_parts();
         let component = neighbour(&request.component, &request.instance)?;
+        match caller {
+            // Only for as long as it has no certificate.
+            Caller::Stranger(from) => {
+                let contact = self.admission.first_contact(component, from, &metadata);
+                contact.await?;
+            }
+            known => known.must_be(component)?,
+        }
         let identity = self.desk.now().identity.ok_or_else(|| {
             Status::failed_precondition("the plane is not enrolled; see the agent's /readyz")
         })?;
@@ -232,10 +282,13 @@ impl AgentService for Local {
         &self,
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<ReportResponse>, Status> {
+        let caller = Caller::known(&request)?;
+        let mut unwelcome = std::pin::pin!(self.admission.until_unwelcome(&caller));
         let mut reports = request.into_inner();
         loop {
             let report = tokio::select! {
                 report = reports.message() => report?,
+                status = &mut unwelcome => return Err(status),
                 () = self.desk.cleared() => None,
                 () = self.stop.cancelled() => None,
             };
@@ -243,7 +296,7 @@ impl AgentService for Local {
                 return Ok(Response::new(ReportResponse {}));
             };
             if let Some(status) = report.status {
-                neighbour(&status.component, &status.instance)?;
+                caller.must_be(neighbour(&status.component, &status.instance)?)?;
                 self.roster.report(status, Instant::now());
             }
         }
@@ -253,16 +306,23 @@ impl AgentService for Local {
         &self,
         request: Request<Streaming<AskRequest>>,
     ) -> Result<Response<Self::AskStream>, Status> {
+        let caller = Caller::known(&request)?;
         let mut answers = request.into_inner();
+        let first = tokio::select! {
+            first = tokio::time::timeout(HELLO, answers.message()) => first,
+            () = self.stop.cancelled() => return Err(Status::unavailable("the agent is ending")),
+        };
+        let first = first.map_err(|_late| Status::deadline_exceeded("no hello came"))?;
         let Some(AskRequest {
             message: Some(ask_request::Message::Hello(hello)),
-        }) = answers.message().await?
+        }) = first?
         else {
             return Err(Status::invalid_argument(
                 "the first message must be a hello",
             ));
         };
         let component = neighbour(&hello.component, &hello.instance)?;
+        caller.must_be(component)?;
         let (place, questions) = self
             .router
             .enter(component, &hello.instance)
@@ -270,7 +330,7 @@ impl AgentService for Local {
         // Ends with the stream or at shutdown; its end gives up the place, which ends `questions`.
         self.tasks.spawn_side(
             "answers of a neighbour",
-            self.clone().keep_taking(place, answers),
+            self.clone().keep_taking(place, caller, answers),
         );
         Ok(Response::new(Box::pin(
             ReceiverStream::new(questions).map(Ok),

@@ -24,8 +24,20 @@ pub(crate) struct Metrics {
     refusals: Counter<u64>,
     /// Snapshots that were not applied.
     rejected: Counter<u64>,
+    /// Handshakes over TCP that failed, by `code`.
+    handshakes: Counter<u64>,
+    /// First certificates asked for, by `outcome`.
+    first_contacts: Counter<u64>,
     /// 1 while the lease is held; only where there is one.
     leading: Gauge<u64>,
+}
+
+/// What became of a component's first contact.
+#[derive(Clone, Copy)]
+pub(crate) enum FirstContact {
+    Accepted,
+    Refused,
+    Unavailable,
 }
 
 /// Which of the agent's certificates.
@@ -67,6 +79,14 @@ impl Metrics {
                 .u64_counter("zen_agent_snapshots_rejected")
                 .with_description("snapshots that were not applied")
                 .build(),
+            handshakes: meter
+                .u64_counter("zen_agent_handshakes_refused")
+                .with_description("TLS handshakes of neighbours that failed, by code")
+                .build(),
+            first_contacts: meter
+                .u64_counter("zen_agent_first_contacts")
+                .with_description("first certificates asked for with a token, by outcome")
+                .build(),
             leading: meter
                 .u64_gauge("zen_agent_lease_held")
                 .with_description("1 while this agent holds the lease of its plane")
@@ -103,6 +123,20 @@ impl Metrics {
 
     pub(crate) fn refused(&self, code: RefusalCode) {
         self.refusals.add(1, &[KeyValue::new("code", code.code())]);
+    }
+
+    pub(crate) fn handshake_refused(&self, code: &'static str) {
+        self.handshakes.add(1, &[KeyValue::new("code", code)]);
+    }
+
+    pub(crate) fn first_contact(&self, outcome: FirstContact) {
+        let outcome = match outcome {
+            FirstContact::Accepted => "accepted",
+            FirstContact::Refused => "refused",
+            FirstContact::Unavailable => "unavailable",
+        };
+        self.first_contacts
+            .add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     pub(crate) fn leading(&self, holds: bool) {

@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::transport::Server;
 use zen_chassis::neighbour::{Neighbour, Question};
-use zen_chassis::ready::Condition;
 use zen_chassis::{App, CancellationToken, Stage, clock, net};
 use zen_identity::{AcceptOptions, ClientAuth, Expect, LiveIdentity, accept};
 use zen_proto::agent::v1::Slice;
@@ -46,7 +45,6 @@ pub struct Bridge {
     neighbour: Neighbour,
     relay: Arc<Relay>,
     served: watch::Sender<Arc<Served>>,
-    identified: Condition,
     /// Planes whose lanes an earlier process left.
     existing: Vec<PlaneId>,
 }
@@ -58,12 +56,13 @@ impl App for Bridge {
 
     async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
         config.check()?;
-        let neighbour = Neighbour::open(
+        let mut neighbour = Neighbour::open(
             Component::Bridge,
             &config.agent,
             Some(&config.state_dir),
             stage,
         )?;
+        neighbour.require_identity();
         let metrics = Arc::new(Metrics::new(&stage.meter));
         let setup = LaneSetup {
             settings: config.lane.clone(),
@@ -88,9 +87,6 @@ impl App for Bridge {
             shutdown: stage.shutdown.clone(),
             places: Arc::new(Semaphore::new(config.max_streams)),
         });
-        let identified = stage
-            .ready
-            .condition("identity", "no certificate from the agent yet");
         show(stage, &relay);
         Ok(Self {
             config,
@@ -99,7 +95,6 @@ impl App for Bridge {
             neighbour,
             relay,
             served,
-            identified,
             existing,
         })
     }
@@ -112,7 +107,6 @@ impl App for Bridge {
             neighbour,
             relay,
             served,
-            identified,
             existing,
         } = self;
         let advertised = config.advertised(address);
@@ -137,10 +131,7 @@ impl App for Bridge {
             async move { lanes.open_existing(existing).await },
         );
         let outcome = tokio::select! {
-            () = identity_of(&relay.identity) => {
-                identified.ready();
-                serve(listener, &relay, &stage).await
-            }
+            () = identity_of(&relay.identity) => serve(listener, &relay, &stage).await,
             () = stage.shutdown.cancelled() => Ok(()),
         };
         // After a failure the streams shall end too, and every lane must be closed before the end.

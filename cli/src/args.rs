@@ -44,6 +44,7 @@ pub(crate) enum Format {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the whole product in this process, on loopback.
+    #[cfg(feature = "up")]
     Up(Up),
     /// An edge plane without Kubernetes.
     #[command(subcommand)]
@@ -185,6 +186,28 @@ pub(crate) struct Bundle {
     /// Write `bundle.age` and `identity.txt` into this folder instead of printing a command.
     #[arg(long, value_name = "DIR")]
     pub(crate) write_to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) way: Way,
+}
+
+/// How a plane is installed: on Kubernetes, unless otherwise said.
+#[derive(Args)]
+pub(crate) struct Way {
+    /// A command for a machine without Kubernetes.
+    #[arg(long, conflicts_with_all = ["gitops", "ingester", "egress", "namespace"])]
+    pub(crate) edge_lite: bool,
+    /// Manifests and values to commit, without the identity; that comes by itself.
+    #[arg(long)]
+    pub(crate) gitops: bool,
+    /// Take webhooks in the plane.
+    #[arg(long)]
+    pub(crate) ingester: bool,
+    /// Deliver to services of the plane.
+    #[arg(long)]
+    pub(crate) egress: bool,
+    /// Namespace (zen-mesh).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
 }
 
 #[derive(Subcommand)]

@@ -3,15 +3,16 @@
 mod enrolment;
 pub(crate) mod health;
 pub(crate) mod install;
+pub(crate) mod plane;
 
 use std::time::Duration;
 
 use zen_chassis::files;
 
 use crate::args::EdgeRun;
-use crate::embed::{House, socket_folder};
+use crate::embed::{House, absolute, asked_to_stop, socket_folder};
 use crate::output;
-use crate::up::{Edge, Enrolment, absolute, asked_to_stop};
+use plane::Edge;
 
 /// As long as it takes a person to bring a good bundle.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -35,7 +36,6 @@ pub(crate) async fn run(options: EdgeRun) -> anyhow::Result<()> {
         sockets: &sockets,
         ingest: options.ingest,
         secrets_dir,
-        enrolment: Enrolment::Given,
         proxy: options.proxy,
     };
     let live = async {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 use zen_chassis::admin::Admin;
@@ -167,4 +168,23 @@ pub(crate) fn socket_folder(state_dir: &Path) -> anyhow::Result<PathBuf> {
     let short = std::env::temp_dir().join(format!("zen-{}", hex::encode(&digest.as_ref()[..6])));
     zen_chassis::files::make_private_folder(&short)?;
     Ok(short)
+}
+
+/// Resolves at SIGTERM or Ctrl-C.
+pub(crate) async fn asked_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// The path from the root on.
+pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} has no absolute path", path.display()))
 }

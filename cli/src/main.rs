@@ -13,6 +13,7 @@ mod edge;
 mod embed;
 mod mesh;
 mod output;
+#[cfg(feature = "up")]
 mod up;
 mod verbs;
 
@@ -71,6 +72,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(verb) => verbs::audit::run(verb, &connection.open()?, output).await,
         Command::User(verb) => verbs::user::run(verb, &connection.open()?, output).await,
         Command::ApiKey(verb) => verbs::api_key::run(verb, &connection.open()?, output).await,
+        #[cfg(feature = "up")]
         Command::Up(options) => up::up(options, output).await,
         Command::Edge(args::Edge::Run(options)) => edge::run(options).await,
         Command::Edge(args::Edge::Health { admin }) => edge::health::run(admin).await,

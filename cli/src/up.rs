@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use zen_chassis::{CancellationToken, Random, files};
 use zen_control_plane::ControlPlane;
 
 use crate::api::Api;
 use crate::args::{Format, Up};
 use crate::context::{PlaneJson, ZenJson};
-use crate::embed::{House, socket_folder};
+use crate::edge::plane::Edge;
+use crate::embed::{House, absolute, asked_to_stop, socket_folder};
 use crate::output;
 use kept::Kept;
 
@@ -81,12 +81,9 @@ async fn live(
         sockets,
         ingest: options.edge_ingest,
         secrets_dir: folder.join("secrets"),
-        enrolment: Enrolment::Issue {
-            api: &api,
-            id: &edge_id,
-        },
         proxy: None,
     };
+    planes::issue(&api, &edge_id, &folder).await?;
     let edge_ingest = edge.start(house).await?;
     house.ready(PATIENCE).await?;
     let zen = ZenJson {
@@ -204,22 +201,3 @@ fn finish(summary: Option<Value>, format: Format) -> anyhow::Result<()> {
     anyhow::ensure!(ok, "not everything was delivered");
     Ok(())
 }
-
-pub(crate) async fn asked_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("{} has no absolute path", path.display()))
-}
-
-pub(crate) use planes::{Edge, Enrolment};

@@ -152,6 +152,7 @@ impl App for ControlPlane {
             default_tenant: opened.found.default_tenant,
             people,
             agents_advertise: advertise,
+            image_registry: config.install.image_registry.clone(),
             openings: Arc::new(Semaphore::new(OPENINGS)),
             times: Times {
                 bundle_ttl: config.bundle_ttl,

@@ -32,6 +32,8 @@ pub struct Config {
     pub oidc: Option<OidcSettings>,
     /// Enrolment and sessions of agents.
     pub agents: AgentsSettings,
+    /// What install commands say beside what is known here.
+    pub install: InstallSettings,
     /// The realm of all identities; never changes after the first start; default
     /// `zen-mesh.internal`.
     pub trust_domain: String,
@@ -77,6 +79,14 @@ pub struct AgentsSettings {
     pub advertise: Option<String>,
 }
 
+/// Settings of install commands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstallSettings {
+    /// A registry that goes before every image's repository, `host/path`: a mirror. None by default.
+    pub image_registry: Option<String>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -85,6 +95,7 @@ impl Default for Config {
             http: HttpSettings::default(),
             oidc: None,
             agents: AgentsSettings::default(),
+            install: InstallSettings::default(),
             trust_domain: "zen-mesh.internal".to_owned(),
             root_identity_file: None,
             bundle_ttl: limits::BUNDLE_TTL,
@@ -154,6 +165,15 @@ impl Config {
             let web = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
             ensure!(web, "http.url: {url:?} is not an http or https address");
         }
+        if let Some(registry) = &self.install.image_registry {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._:/[]".contains(c);
+            ensure!(
+                registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+                    && registry.chars().all(plain)
+                    && !registry.contains("//"),
+                "install.image_registry: {registry:?} is not host, host:port or host/path"
+            );
+        }
         if let Some(oidc) = &self.oidc {
             oidc.check()?;
         }
@@ -207,7 +227,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_refused_by_its_key() {
         type Change = fn(&mut Config);
-        let wrong: [(&str, Change); 5] = [
+        let wrong: [(&str, Change); 6] = [
             ("bundle_ttl", |c| c.bundle_ttl = Duration::from_secs(1)),
             ("heartbeat_lost", |c| {
                 c.heartbeat_lost = Duration::from_secs(1)
@@ -216,6 +236,9 @@ mod tests {
                 c.agents.advertise = Some("https://x".to_owned())
             }),
             ("http.url", |c| c.http.url = Some("ftp://x".to_owned())),
+            ("install.image_registry", |c| {
+                c.install.image_registry = Some("https://mirror.example".to_owned())
+            }),
             ("trust_domain", |c| {
                 c.trust_domain = "Not A Domain".to_owned()
             }),

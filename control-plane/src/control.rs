@@ -33,6 +33,8 @@ pub(crate) struct Control {
     pub(crate) people: People,
     /// `host:port` that agents dial; several, with commas between them.
     pub(crate) agents_advertise: String,
+    /// A mirror of the images that install commands name.
+    pub(crate) image_registry: Option<String>,
     /// Sessions that may be on their way to a welcome at once.
     pub(crate) openings: Arc<Semaphore>,
     pub(crate) times: Times,

@@ -7,6 +7,7 @@
 
 mod app;
 mod authority;
+mod charts;
 mod config;
 mod control;
 mod dashboard;
@@ -33,11 +34,13 @@ mod replicas;
 mod rest;
 mod session;
 mod setup;
+mod show;
 mod store;
 mod target;
 
 pub use app::ControlPlane;
 pub use config::{
-    AgentsSettings, Config, DatabaseSettings, DatabaseTls, HttpSettings, OidcSettings,
-    PostgresSettings,
+    AgentsSettings, Config, DatabaseSettings, DatabaseTls, HttpSettings, InstallSettings,
+    OidcSettings, PostgresSettings,
 };
+pub use show::show;

@@ -66,7 +66,7 @@ pub(crate) struct People {
     /// Where people reach the control plane.
     pub(crate) base: Url,
     /// The same, if the operator said so.
-    public: Option<Url>,
+    pub(crate) public: Option<Url>,
     oidc: Option<Oidc>,
     /// Seals the secrets of authenticator apps at rest.
     vault: Identity,

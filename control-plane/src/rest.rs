@@ -34,6 +34,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::charts;
 use crate::control::Control;
 use crate::dashboard;
 use crate::people::recognise;
@@ -94,6 +95,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .nest("/v1", v1)
         .with_state(Arc::clone(&control))
         .merge(dashboard::router(&control))
+        .merge(charts::router())
         .layer(middleware::from_fn_with_state(control, recognise))
 }
 

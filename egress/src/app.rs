@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::json;
-use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 use zen_chassis::neighbour::Neighbour;
-use zen_chassis::net::{self, Address};
+use zen_chassis::net::{Address, Listener};
 use zen_chassis::secret::SecretStore;
 use zen_chassis::{App, Stage, files};
 use zen_proto::component::Component;
@@ -36,17 +35,18 @@ const CA_FILE: usize = 8 << 20;
 pub struct Egress {
     config: Config,
     neighbour: Neighbour,
-    listener: UnixListener,
+    listener: Listener,
+    local_address: Address,
     ledger: Ledger,
     writer: Writer,
     public_tls: Result<Arc<rustls::ClientConfig>, String>,
 }
 
 impl Egress {
-    /// Where ingesters hand deliveries over.
+    /// Where ingesters hand deliveries over: with the port that was taken, if any would do.
     #[must_use]
     pub const fn local_address(&self) -> &Address {
-        &self.config.listen
+        &self.local_address
     }
 }
 
@@ -57,16 +57,17 @@ impl App for Egress {
 
     async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
         config.check()?;
-        let Address::Unix(socket) = &config.listen else {
-            anyhow::bail!("listen: this version takes deliveries by unix:/path only");
-        };
-        let neighbour = Neighbour::open(
+        let mut neighbour = Neighbour::open(
             Component::Egress,
             &config.agent,
             Some(&config.state_dir),
             stage,
         )?;
-        let listener = net::bind_unix("listen", socket)?;
+        if matches!(config.listen, Address::Tcp(_)) {
+            // Without one, no ingester gets past the handshake.
+            neighbour.require_identity();
+        }
+        let (listener, local_address) = Listener::bind("listen", &config.listen).await?;
         let (ledger, writer) =
             Ledger::open(&config.state_dir, config.ledger(), stage.clock.clone())
                 .await
@@ -76,6 +77,7 @@ impl App for Egress {
             config,
             neighbour,
             listener,
+            local_address,
             ledger,
             writer,
             public_tls,
@@ -90,6 +92,7 @@ impl App for Egress {
             ledger,
             writer,
             public_tls,
+            local_address: _,
         } = self;
         let (directory_in, directory) = watch::channel(Arc::new(Directory::default()));
         let parts = Parts::new(&config, &stage, ledger, public_tls, directory).await?;
@@ -125,7 +128,7 @@ impl App for Egress {
         lanes.start().await?;
         if config.attach {
             let uplinks = Uplinks {
-                identity: agent.identity,
+                identity: agent.identity.clone(),
                 intake: intake.clone(),
                 instance: config.agent.instance.clone(),
                 credit: config.credit,
@@ -135,7 +138,8 @@ impl App for Egress {
             tasks.spawn("uplinks", uplinks.run(agent.slice));
         }
         // The last answers need the ledger, so their end is waited for before it is closed.
-        let served = receive::serve(listener, intake.clone(), stage.shutdown.clone()).await;
+        let stop = stage.shutdown.clone();
+        let served = receive::serve(listener, &agent.identity, intake.clone(), stop).await;
         let asked = stage.shutdown.is_cancelled();
         stage.shutdown.cancel();
         lanes.finish().await;

@@ -18,8 +18,8 @@ use crate::scheduler::Rules;
 pub struct Config {
     /// Folder for the ledger and the last good configuration; default `/var/lib/zen/egress`.
     pub state_dir: PathBuf,
-    /// Where the ingesters of this plane hand deliveries over, `unix:/path`; default
-    /// `unix:/run/zen/egress.sock`.
+    /// Where the ingesters of this plane hand deliveries over, `unix:/path` or `address:port`
+    /// (mutual TLS); default `unix:/run/zen/egress.sock`.
     pub listen: Address,
     /// The agent next door.
     pub agent: NeighbourSettings,

@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     accepted: Counter<u64>,
     duplicates: Counter<u64>,
     refused: Counter<u64>,
+    handshakes: Counter<u64>,
     delivered: Counter<u64>,
     dead_lettered: Counter<u64>,
     dead_codes: Vec<(&'static str, [KeyValue; 1])>,
@@ -70,6 +71,10 @@ impl Metrics {
                 "zen_egress_deliveries_refused",
                 "Deliveries that no ledger takes",
             ),
+            handshakes: counter(
+                "zen_egress_handshakes_refused",
+                "TLS handshakes of ingesters that failed, by code",
+            ),
             delivered: counter(
                 "zen_egress_deliveries_delivered",
                 "Deliveries their target has",
@@ -113,6 +118,11 @@ impl Metrics {
     /// Deliveries were refused for good.
     pub(crate) fn refused(&self, deliveries: usize) {
         self.refused.add(deliveries as u64, &[]);
+    }
+
+    /// Somebody did not get past the handshake.
+    pub(crate) fn handshake_refused(&self, code: &'static str) {
+        self.handshakes.add(1, &[KeyValue::new("code", code)]);
     }
 
     /// Dead letters wait again.

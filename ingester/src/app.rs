@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use zen_chassis::neighbour::{Neighbour, Question};
-use zen_chassis::net::{self, Address, local_channel};
+use zen_chassis::net;
 use zen_chassis::secret::SecretStore;
 use zen_chassis::{App, CancellationToken, Stage};
 use zen_journal::Cursor;
@@ -79,16 +79,18 @@ impl App for Ingester {
     async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
         config.check()?;
         let certificate = config.tls.as_ref().map(LiveCertificate::read).transpose()?;
-        let egress = match &config.egress {
-            Some(Address::Unix(socket)) => Some(local_channel(socket).context("egress")?),
-            Some(Address::Tcp(_)) | None => None,
-        };
         let neighbour = Neighbour::open(
             Component::Ingester,
             &config.agent,
             Some(&config.state_dir),
             stage,
         )?;
+        let egress = config
+            .egress
+            .as_ref()
+            .map(|address| neighbour.way(Component::Egress, address))
+            .transpose()
+            .context("egress")?;
         let folder = config.state_dir.join("journal");
         let (store, keeper) = Store::open(&folder, &config.journal, stage).await?;
         let egress_cursor = store.journal().cursor(Road::Egress.as_str()).await?;
@@ -128,8 +130,7 @@ impl App for Ingester {
         let public_url = self.public_url();
         let progress = [self.roads[0].0.clone(), self.roads[1].0.clone()];
         let asked_progress = progress.clone();
-        let asked_egress = self.egress.0.clone().zip(self.config.egress.as_ref());
-        let asked_egress = asked_egress.map(|(channel, address)| (channel, address.to_string()));
+        let asked_egress = self.egress.0.clone();
         Metrics::observe(&stage.meter, &self.store, &progress);
         show_state(&stage, &self, &public_url, &progress);
 

@@ -24,8 +24,8 @@ pub struct Config {
     pub tls: Option<TlsSettings>,
     /// The agent next door.
     pub agent: NeighbourSettings,
-    /// This plane's egress, as `unix:/path`; default `unix:/run/zen/egress.sock`. None: flows to targets
-    /// of this plane wait until there is one.
+    /// This plane's egress, `unix:/path` or `host:port` (mutual TLS); default
+    /// `unix:/run/zen/egress.sock`. None: flows to targets of this plane wait until there is one.
     pub egress: Option<Address>,
     /// Folder of the secrets named `file:<name>`; default `/etc/zen/secrets`.
     pub secrets_dir: PathBuf,
@@ -155,11 +155,6 @@ impl Config {
                 "public_url",
                 "must begin with http:// or https://",
             ),
-            (
-                !matches!(self.egress, Some(Address::Tcp(_))),
-                "egress",
-                "this version hands over to its egress by unix:/path only",
-            ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
             Some((_, key, problem)) => Err(SettingError { key, problem }),
@@ -198,18 +193,6 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .starts_with("public_url: ")
-        );
-        let egress = Some(Address::Tcp("egress:7443".to_owned()));
-        let config = Config {
-            egress,
-            ..Config::default()
-        };
-        assert!(
-            config
-                .check()
-                .unwrap_err()
-                .to_string()
-                .starts_with("egress: ")
         );
     }
 }

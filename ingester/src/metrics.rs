@@ -70,6 +70,12 @@ impl Metrics {
             .with_description("Bytes of events kept in the journal")
             .with_callback(move |observer| observer.observe(shown.stats().bytes, &[]))
             .build();
+        let limit = store.max_bytes();
+        let _limit = meter
+            .u64_observable_gauge("zen_ingester_journal_limit_bytes")
+            .with_description("Size at which the journal takes nothing more")
+            .with_callback(move |observer| observer.observe(limit, &[]))
+            .build();
         let (shown, roads) = (store.clone(), progress.to_vec());
         let _lag = meter
             .u64_observable_gauge("zen_ingester_journal_lag_bytes")

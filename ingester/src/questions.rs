@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use zen_chassis::neighbour::Question;
+use zen_chassis::neighbour::{Question, Way};
 use zen_proto::delivery::v1::DeliverRequest;
 use zen_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
 use zen_proto::ids::EndpointId;
@@ -39,8 +39,8 @@ const EGRESS_UNREACHABLE: &str = "EGRESS_UNREACHABLE";
 #[derive(Clone)]
 pub(crate) struct Answers {
     pub(crate) intake: Arc<Intake>,
-    /// The egress next door, if there is one, and its address.
-    pub(crate) egress: Option<(Channel, String)>,
+    /// The egress next door, if there is one.
+    pub(crate) egress: Option<Way>,
     /// To the egress, to the bridge.
     pub(crate) progress: [Progress; 2],
     /// Names this replica.
@@ -101,13 +101,12 @@ impl Answers {
         let uses = |road| plan.as_ref().is_some_and(|plan| !plan.is_idle(road));
         let mut hops: Vec<BoxFuture<'_, Hop>> = Vec::new();
         match &self.egress {
-            Some((channel, address)) => {
-                let address = address.clone();
+            Some(way) => {
                 let hop = Hop {
-                    address,
+                    address: way.address().to_string(),
                     ..hop("egress")
                 };
-                hops.push(Box::pin(to_egress(hop, channel.clone())));
+                hops.push(Box::pin(to_egress(hop, way.channel())));
             }
             None if uses(Road::Egress) => {
                 let detail = "flows end in this plane, and the setting egress is not given";

@@ -144,6 +144,11 @@ impl Store {
         self.0.journal.stats()
     }
 
+    /// The size at which the journal takes nothing more.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.0.max_bytes
+    }
+
     /// Whether an event may come in now.
     pub(crate) fn check_room(&self) -> Result<(), NoRoom> {
         if self.is_full() {

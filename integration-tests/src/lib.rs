@@ -3,9 +3,12 @@
 
 pub mod api;
 pub mod browser;
+pub mod cluster;
 pub mod collector;
+pub mod engine;
 pub mod eventually;
 pub mod fake_agent;
+pub mod kubelet;
 pub mod ports;
 pub mod postgres;
 pub mod service;

@@ -77,14 +77,21 @@ async fn every_verb_of_the_command_line_works_against_a_running_product() {
     assert_eq!(planes.as_array().unwrap().len(), 2, "{planes}");
     let plane = zen(dir.path(), &["plane", "create", "shop"]).await;
     assert_eq!(plane["status"], "never_enrolled", "{plane}");
-    let issued = zen(dir.path(), &["plane", "install-command", "shop"]).await;
-    assert!(
-        issued["install_command"]
-            .as_str()
-            .unwrap()
-            .contains("zen edge run"),
-        "{issued}"
-    );
+    let forms: [(&[&str], &str); 3] = [
+        (
+            &["--egress", "--namespace", "shop"],
+            "helm upgrade --install",
+        ),
+        (&["--gitops", "--ingester"], "zen-enrollment-key"),
+        (&["--edge-lite"], "zen edge run"),
+    ];
+    let mut issued = Value::Null;
+    for (flags, part) in forms {
+        let verb = [&["plane", "install-command", "shop"], flags].concat();
+        issued = zen(dir.path(), &verb).await;
+        let command = issued["install_command"].as_str().unwrap();
+        assert!(command.contains(part), "{issued}");
+    }
     let again = zen(dir.path(), &["plane", "regenerate", "shop", "--ttl", "5"]).await;
     assert_ne!(issued["bundle_id"], again["bundle_id"]);
     zen(dir.path(), &["plane", "retire", "shop"]).await;

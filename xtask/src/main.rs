@@ -1,10 +1,14 @@
 //! The project's own tool.
 //!
 //! `cargo xtask test [FILTER…]` sets up what the tests need and runs every check.
+//! `cargo xtask images` builds the container images.
+//! `cargo xtask charts [--bless]` renders and judges the Helm charts.
 //! `cargo xtask bench [journal|intake|e2e|idle|sessions] [--json]` measures, in a release build.
 #![expect(clippy::print_stdout, reason = "a tool speaks to the terminal")]
 
 mod bench;
+mod charts;
+mod images;
 mod setup;
 mod shell;
 mod test;
@@ -30,6 +34,14 @@ enum Command {
     Setup,
     /// Check the house rules that the compiler does not know.
     Tidy,
+    /// Build the container images from static binaries, into target/images.
+    Images,
+    /// Render the Helm charts for every documented set of values, and judge the result.
+    Charts {
+        /// Write what was rendered to deploy/charts/golden instead of comparing.
+        #[arg(long)]
+        bless: bool,
+    },
     /// Measure against the limits of this machine, in the same run.
     Bench {
         /// journal, intake, e2e, idle, sessions; all if none is named.
@@ -48,6 +60,8 @@ fn main() -> anyhow::Result<()> {
         Command::Test { filters } => test::run(&filters),
         Command::Setup => setup::run(),
         Command::Tidy => tidy::run(),
+        Command::Images => images::run(),
+        Command::Charts { bless } => charts::run(bless),
         Command::Bench {
             names,
             json,

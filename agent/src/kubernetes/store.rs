@@ -47,6 +47,8 @@ enum Failure {
     NotHeld,
     #[error("Secret {0} was changed by another; it is read again")]
     Overtaken(String),
+    #[error("Secret {0} changes at every try, or is refused")]
+    Contended(String),
     #[error("the content is too large for the Secrets it goes into")]
     TooLarge,
     #[error("{0}")]
@@ -292,7 +294,7 @@ impl Inner {
         let mut known = self.known.lock().get(name).cloned();
         for _ in 0..CONFLICTS {
             let version = known.as_ref().and_then(|known| known.version.clone());
-            let secret = body.secret(name, version);
+            let secret = body.secret(name, version.clone());
             match self
                 .asked(|| self.api.apply::<Secret>(&thing, &secret))
                 .await
@@ -301,7 +303,10 @@ impl Inner {
                     self.know(name, version_of(&written), body.digest());
                     return Ok(());
                 }
-                Err(fault) if fault.is_conflict() => {}
+                // With a version of what is there no more, servers say different things.
+                Err(fault) if fault.is_conflict() || version.is_some() && fault.is_odd() => {
+                    tracing::debug!(%fault, "looking at what is there");
+                }
                 Err(fault) => return Err(fault.into()),
             }
             let now = self.get(name).await?;
@@ -327,7 +332,7 @@ impl Inner {
                 digest: digest.unwrap_or_else(|| body.digest()),
             });
         }
-        Err(Failure::Overtaken(name.to_owned()))
+        Err(Failure::Contended(name.to_owned()))
     }
 
     async fn remove(&self, name: &str) -> Result<(), Failure> {

@@ -3,31 +3,20 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use zen_proto::component::Component;
 
 use super::api::{Api, Thing};
-use super::fault::{Area, Board, Fault};
+use super::fault::{Area, Board};
 use super::settings::ServiceAccounts;
+use crate::local::admission::{ReviewError, TokenReviewer};
 
 /// For whom a token must be meant.
-pub(crate) const AUDIENCE: &str = "zen-agent";
+const AUDIENCE: &str = "zen-agent";
 /// Time for one review, with tries: somebody waits for it.
 const LIMIT: Duration = Duration::from_secs(8);
-/// Longest token that is passed on, bytes.
-const TOKEN: usize = 16 * 1024;
-
-/// Why a token says nothing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenError {
-    /// It is no token of a component of this plane.
-    #[error("the token is not accepted: {0}")]
-    Denied(String),
-    /// It could not be judged.
-    #[error("the token cannot be judged now")]
-    Api(#[from] Fault),
-}
 
 /// Judges tokens.
 #[derive(Clone)]
@@ -37,12 +26,14 @@ pub(crate) struct Tokens {
     pub(crate) accounts: ServiceAccounts,
 }
 
+impl TokenReviewer for Tokens {
+    fn review<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Component, ReviewError>> {
+        Box::pin(self.component(token))
+    }
+}
+
 impl Tokens {
-    /// The component to which the API server gave this token.
-    pub(crate) async fn component(&self, token: &str) -> Result<Component, TokenError> {
-        if token.is_empty() || token.len() > TOKEN {
-            return Err(denied("it is empty or too long"));
-        }
+    async fn component(&self, token: &str) -> Result<Component, ReviewError> {
         let review = TokenReview {
             metadata: ObjectMeta::default(),
             spec: TokenReviewSpec {
@@ -55,7 +46,8 @@ impl Tokens {
         let request = || self.api.create::<TokenReview>(&reviews, &review);
         let judged = self.api.persist(LIMIT, request).await;
         self.board.note(Area::TokenReview, &judged);
-        judge(judged?.status, self.api.namespace(), &self.accounts)
+        let judged = judged.map_err(|fault| ReviewError::Unavailable(fault.code().to_string()))?;
+        judge(judged.status, self.api.namespace(), &self.accounts)
     }
 }
 
@@ -64,16 +56,16 @@ fn judge(
     status: Option<TokenReviewStatus>,
     namespace: &str,
     accounts: &ServiceAccounts,
-) -> Result<Component, TokenError> {
+) -> Result<Component, ReviewError> {
     let status = status.unwrap_or_default();
     if status.authenticated != Some(true) {
         let error = status.error.unwrap_or_default();
-        return Err(denied(&format!("it is not authenticated: {error}")));
+        return Err(refused(&format!("it is not authenticated: {error}")));
     }
     // A server that knows nothing of audiences says none, and judged the token by its own.
     let audiences = status.audiences.unwrap_or_default();
     if !audiences.iter().any(|audience| audience == AUDIENCE) {
-        return Err(denied("it is not meant for the audience zen-agent"));
+        return Err(refused("it is not meant for the audience zen-agent"));
     }
     let user = status
         .user
@@ -82,20 +74,20 @@ fn judge(
     let account = user
         .strip_prefix("system:serviceaccount:")
         .and_then(|account| account.split_once(':'))
-        .ok_or_else(|| denied("it is not a service account's"))?;
+        .ok_or_else(|| refused("it is not a service account's"))?;
     match account {
         (place, name) if place == namespace => accounts
             .component(name)
-            .ok_or_else(|| denied(&format!("service account {name:?} is no component's"))),
-        (place, _) => Err(denied(&format!(
+            .ok_or_else(|| refused(&format!("service account {name:?} is no component's"))),
+        (place, _) => Err(refused(&format!(
             "its service account is of namespace {place:?}, not {namespace:?}"
         ))),
     }
 }
 
-fn denied(why: &str) -> TokenError {
+fn refused(why: &str) -> ReviewError {
     let why = why.chars().take(300).collect();
-    TokenError::Denied(why)
+    ReviewError::Refused(why)
 }
 
 #[cfg(test)]

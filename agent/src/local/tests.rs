@@ -8,12 +8,19 @@ use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
 use super::*;
 use crate::applied::Held;
 
-async fn certify_as_admitted(admission: Admission) -> Status {
+/// Asks for a certificate on a socket that these users may use.
+async fn certify_as_admitted(users: &[u32]) -> Status {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("agent.sock");
     let stage = Stage::detached("agent").unwrap();
+    let desk = Desk::new(Held::default());
+    let live = LiveIdentity::new(stage.clock.time_provider());
+    let metrics = Metrics::new(&stage.meter);
     let local = Local {
-        desk: Desk::new(Held::default()),
+        admission: Admission::of_users(users, desk.clone(), live.clone(), metrics.clone()),
+        live,
+        metrics,
+        desk,
         roster: Roster::default(),
         router: Router::default(),
         clock: stage.clock.clone(),
@@ -21,7 +28,7 @@ async fn certify_as_admitted(admission: Admission) -> Status {
         tasks: stage.tasks.clone(),
     };
     let listener = bind_unix("listen", &path).unwrap();
-    let serving = tokio::spawn(local.serve(listener, admission));
+    let serving = tokio::spawn(local.serve(Listener::Unix(listener)));
     let mut client = AgentServiceClient::new(local_channel(&path).unwrap());
     let request = CertifyRequest {
         component: "egress".to_owned(),
@@ -36,7 +43,7 @@ async fn certify_as_admitted(admission: Admission) -> Status {
 
 #[tokio::test]
 async fn a_user_who_is_not_allowed_is_refused() {
-    let status = certify_as_admitted(Admission(vec![4_242])).await;
+    let status = certify_as_admitted(&[4_242]).await;
     assert_eq!(status.code(), Code::PermissionDenied);
     assert!(status.message().contains("allowed_uids"), "{status}");
 }
@@ -44,18 +51,21 @@ async fn a_user_who_is_not_allowed_is_refused() {
 #[tokio::test]
 async fn the_agents_own_user_gets_past_the_door() {
     let own = rustix::process::geteuid().as_raw();
-    let status = certify_as_admitted(Admission::new(own, &[])).await;
+    let status = certify_as_admitted(&[own]).await;
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
 }
 
 #[test]
 fn own_user_root_and_the_allowed_are_admitted_and_nobody_else() {
-    let admission = Admission::new(1_000, &[2_000]);
+    let stage = Stage::detached("agent").unwrap();
+    let live = LiveIdentity::new(stage.clock.time_provider());
+    let desk = Desk::new(Held::default());
+    let admission = Admission::new(1_000, &[2_000], desk, live, Metrics::new(&stage.meter));
     for uid in [0, 1_000, 2_000] {
-        assert!(admission.judge(Some(uid)).is_ok(), "{uid}");
+        assert!(admission.user(Some(uid)).is_ok(), "{uid}");
     }
-    assert!(admission.judge(Some(3_000)).is_err());
-    assert!(admission.judge(None).is_err());
+    assert!(admission.user(Some(3_000)).is_err());
+    assert!(admission.user(None).is_err());
 }
 
 #[test]

@@ -233,6 +233,6 @@ async fn the_agents_files_are_its_own() {
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&home.path("identity.json")) & 0o777, 0o600);
     assert_eq!(mode(&home.path("")) & 0o777, 0o700);
-    assert_eq!(mode(&agent.socket) & 0o777, 0o600);
+    assert_eq!(mode(agent.socket()) & 0o777, 0o600);
     agent.stop().await;
 }

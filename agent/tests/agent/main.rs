@@ -14,3 +14,5 @@ mod neighbours;
 mod rig;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod tcp;

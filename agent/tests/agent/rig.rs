@@ -1,13 +1,13 @@
 //! An agent under test: on its own directory, with its own stage, stopped and started at will.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
-use zen_agent::{Agent, Config, Directory, PlaneState, State, Store};
+use zen_agent::{Agent, Config, Directory, PlaneState, State, Store, TokenReviewer};
 use zen_chassis::net::{Address, local_channel};
 use zen_chassis::{App, Clock, Stage};
 use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
@@ -22,6 +22,8 @@ pub(crate) struct Home {
     _folder: tempfile::TempDir,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
+    /// Who judges tokens, if anybody.
+    pub(crate) reviewer: Option<Arc<dyn TokenReviewer>>,
 }
 
 impl Home {
@@ -37,6 +39,7 @@ impl Home {
             _folder: folder,
             config,
             clock: Clock::system(),
+            reviewer: None,
         }
     }
 
@@ -71,12 +74,16 @@ impl Home {
         let agent = Agent::bind_with(self.config.clone(), store, &stage)
             .await
             .unwrap();
-        let (state, socket) = (agent.plane(), agent.socket().to_owned());
+        let agent = match &self.reviewer {
+            Some(reviewer) => agent.with_reviewer(Arc::clone(reviewer)),
+            None => agent,
+        };
+        let (state, address) = (agent.plane(), agent.address().clone());
         let running = tokio::spawn(agent.run(stage.clone()));
         Running {
             stage,
             state,
-            socket,
+            address,
             running,
         }
     }
@@ -113,7 +120,7 @@ impl Home {
 pub(crate) struct Running {
     pub(crate) stage: Stage,
     pub(crate) state: watch::Receiver<PlaneState>,
-    pub(crate) socket: PathBuf,
+    pub(crate) address: Address,
     running: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -151,8 +158,16 @@ impl Running {
         assert!(!self.running.is_finished());
     }
 
+    /// The socket that neighbours are served on.
+    pub(crate) fn socket(&self) -> &Path {
+        match &self.address {
+            Address::Unix(path) => path,
+            Address::Tcp(address) => panic!("serves on {address}"),
+        }
+    }
+
     pub(crate) fn client(&self) -> AgentServiceClient<Channel> {
-        AgentServiceClient::new(local_channel(&self.socket).unwrap())
+        AgentServiceClient::new(local_channel(self.socket()).unwrap())
     }
 
     /// Stops in good order.

@@ -8,7 +8,7 @@ use zen_chassis::files;
 
 use super::{id_of, made};
 use crate::api::Api;
-use crate::args::{Bundle, Format, Kind, Plane};
+use crate::args::{Bundle, Format, Kind, Plane, Way};
 use crate::output::{self, Column};
 
 const PLANES: &str = "/v1/planes";
@@ -68,7 +68,12 @@ pub(crate) async fn run(verb: Plane, api: &Api, format: Format) -> anyhow::Resul
             let id = id_of(api, PLANES, &plane).await?;
             api.delete(&format!("{PLANES}/{id}")).await?;
             let retired = json!({ "id": id, "name": plane, "status": "retired" });
-            output::one(format, &retired, |_| format!("plane {plane} retired"))
+            output::one(format, &retired, |_| {
+                format!(
+                    "plane {plane} retired: its agent removes its own Secrets and stops\n\
+                     on a cluster, remove the rest: helm uninstall zen-mesh -n zen-mesh"
+                )
+            })
         }
     }
 }
@@ -83,6 +88,7 @@ async fn issue(bundle: Bundle, api: &Api, format: Format) -> anyhow::Result<()> 
     if let Some(recipient) = bundle.recipient {
         body["recipient"] = recipient.into();
     }
+    choose(&bundle.way, &mut body);
     let issued = api.post(&format!("{PLANES}/{id}/bundles"), &body).await?;
     if let Some(folder) = bundle.write_to {
         write_files(&folder, &issued)?;
@@ -99,12 +105,46 @@ async fn issue(bundle: Bundle, api: &Api, format: Format) -> anyhow::Result<()> 
         "# valid until {}; earlier unredeemed bundles of this plane are refused now",
         issued["expires_at"].as_str().unwrap_or_default()
     ));
-    output::one(format, &issued, |issued| {
-        issued["install_command"]
+    output::one(format, &issued, handed)
+}
+
+/// Says in the request how the plane shall be installed.
+fn choose(way: &Way, body: &mut Value) {
+    let form = match (way.edge_lite, way.gitops) {
+        (true, _) => "edge_lite",
+        (_, true) => "gitops",
+        _ => "kubernetes",
+    };
+    body["form"] = form.into();
+    let parts = [("ingester", way.ingester), ("egress", way.egress)];
+    let parts: Vec<_> = parts.iter().filter(|(_, wanted)| *wanted).collect();
+    if !parts.is_empty() {
+        body["components"] = parts.iter().map(|(name, _)| *name).collect();
+    }
+    if let Some(namespace) = &way.namespace {
+        body["namespace"] = namespace.as_str().into();
+    }
+}
+
+/// What a person pastes; in the GitOps form after what is committed.
+fn handed(issued: &Value) -> String {
+    let text = |key: &str| {
+        issued[key]
             .as_str()
             .unwrap_or_default()
+            .trim_end()
             .to_owned()
-    })
+    };
+    let command = text("install_command");
+    if issued["manifests"].is_null() {
+        return command;
+    }
+    format!(
+        "# --- manifests.yaml: commit it\n{}\n\n# --- values.yaml: commit it\n{}\n\n\
+         # --- the identity: paste this into a shell, commit it nowhere\n{command}",
+        text("manifests"),
+        text("values")
+    )
 }
 
 /// Writes bundle and identity where an agent looks for them.

@@ -47,6 +47,11 @@ impl Posted {
         self.0.iter().any(|(known, _)| known == name)
     }
 
+    /// Whether this value was sent in a field that may be given several times: a box among others.
+    pub(crate) fn ticked(&self, name: &str, value: &str) -> bool {
+        self.all(name).any(|sent| sent == value)
+    }
+
     /// The version that the form was filled in for, from its field `version`.
     pub(crate) fn expected(&self) -> Expected {
         let version = self.get("version").parse();

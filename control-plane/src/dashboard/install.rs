@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
-use serde_json::json;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
 use zen_proto::ids::PlaneId;
 
 use super::form::{Form, Posted};
@@ -30,25 +30,65 @@ const TTLS: [(&str, &str); 5] = [
     ("86400", "24 hours"),
 ];
 
-/// The page: asks, or shows the command. What is in it is secret: no `Debug`.
+/// The forms of an installation: what is posted, its name, what it is.
+const WAYS: [Way; 3] = [
+    Way {
+        word: "kubernetes",
+        name: "Kubernetes",
+        about: "one paste, with kubectl and Helm",
+    },
+    Way {
+        word: "edge_lite",
+        name: "Edge Lite",
+        about: "one paste, on a machine without Kubernetes",
+    },
+    Way {
+        word: "gitops",
+        name: "GitOps",
+        about: "manifests and values to commit, without the identity",
+    },
+];
+
+/// The page: asks, or shows what was issued. What is in it is secret: no `Debug`.
 #[derive(Template)]
 #[template(path = "plane_install.html")]
 struct Install {
     frame: Frame,
     plane: PlaneView,
+    /// A data plane.
+    data: bool,
     form: Form,
-    /// The command with its end, this once.
-    command: Option<Command>,
+    ways: Vec<Way>,
+    /// What was issued, this once.
+    handed: Option<Handed>,
     /// An earlier command that is still good.
     open: Option<Open>,
     ttls: [(&'static str, &'static str); 5],
+    /// Where the agent dials.
+    address: String,
 }
 
-struct Command {
-    text: String,
+#[derive(Clone, Copy)]
+struct Way {
+    word: &'static str,
+    name: &'static str,
+    about: &'static str,
+}
+
+struct Handed {
+    command: String,
+    /// To commit, with `values`, in the GitOps form.
+    manifests: Option<String>,
+    values: String,
     expires: When,
     /// Only the holder of the age recipient's key can open it.
     own_key: bool,
+    edge_lite: bool,
+    namespace: String,
+    /// Where the chart comes from.
+    repository: String,
+    /// The form's fields as they were chosen, for the next one.
+    chosen: Vec<(String, String)>,
 }
 
 struct Open {
@@ -64,7 +104,11 @@ pub(super) async fn ask(
 ) -> Answer {
     visitor.principal.may(Operation::BundleIssue)?;
     let plane = control.get_plane(&visitor.principal, id).await?;
-    show(&control, visitor, plane, Form::default(), None).await
+    let form = Form {
+        posted: chosen(Posted::default()),
+        problem: None,
+    };
+    show(&control, visitor, plane, form, None).await
 }
 
 /// `POST /planes/{id}/install`: issues a bundle and shows its command; asks first if an earlier
@@ -73,30 +117,41 @@ pub(super) async fn issue(
     State(control): State<Arc<Control>>,
     visitor: Visitor,
     PathId(id): PathId<PlaneId>,
+    headers: HeaderMap,
     posted: Posted,
 ) -> Answer {
     visitor.principal.may(Operation::BundleIssue)?;
     let plane = control.get_plane(&visitor.principal, id).await?;
+    let posted = chosen(posted);
     let now = control.stage.clock.unix_ms();
     let open = control.store.open_bundle(id, now).await?;
     if open.is_some() && !posted.has("confirmed") {
-        return show(&control, visitor, plane, Form::default(), None).await;
+        let form = Form {
+            posted,
+            problem: None,
+        };
+        return show(&control, visitor, plane, form, None).await;
     }
-    let mut body = json!({ "recipient": posted.some("recipient") });
-    if let Some(ttl) = posted.some("ttl_seconds") {
-        body["ttl_seconds"] = ttl
-            .parse::<u64>()
-            .map_or_else(|_| json!(ttl), |seconds| json!(seconds));
-    }
-    match control.issue_bundle(&visitor.principal, id, body).await {
+    let repository = control.repository(&headers);
+    let body = body(&posted, plane.kind);
+    let issued = control
+        .issue_bundle(&visitor.principal, id, body, &repository)
+        .await;
+    match issued {
         Ok(issued) => {
             let expires = Moment::parse(&issued.expires_at).unwrap_or(Moment(now));
-            let command = Command {
-                text: issued.install_command,
+            let handed = Handed {
+                command: issued.install_command,
+                manifests: issued.manifests,
+                values: issued.values.unwrap_or_default(),
                 expires: expires.countdown(Moment(now)),
                 own_key: issued.identity.is_none(),
+                edge_lite: posted.get("form") == EDGE_LITE,
+                namespace: posted.some("namespace").unwrap_or(NAMESPACE).to_owned(),
+                repository,
+                chosen: kept(&posted),
             };
-            show(&control, visitor, plane, Form::default(), Some(command)).await
+            show(&control, visitor, plane, Form::default(), Some(handed)).await
         }
         Err(problem) if problem.errors.is_empty() => Err(problem),
         Err(problem) => {
@@ -106,12 +161,56 @@ pub(super) async fn issue(
     }
 }
 
+const EDGE_LITE: &str = "edge_lite";
+const NAMESPACE: &str = "zen-mesh";
+/// What is chosen in the form, and kept for a command that is regenerated.
+const FIELDS: [&str; 5] = ["form", "component", "namespace", "recipient", "ttl_seconds"];
+
+/// What was chosen, or else what the form begins with.
+fn chosen(posted: Posted) -> Posted {
+    if posted.has("form") {
+        return posted;
+    }
+    let begun = posted
+        .with("form", "kubernetes")
+        .with("component", "egress");
+    match begun.has("namespace") {
+        true => begun,
+        false => begun.with("namespace", NAMESPACE),
+    }
+}
+
+fn kept(posted: &Posted) -> Vec<(String, String)> {
+    let all = FIELDS.iter().flat_map(|name| {
+        let values = posted.all(name);
+        values.map(|value| ((*name).to_owned(), value.to_owned()))
+    });
+    all.collect()
+}
+
+/// The form as the API takes it. Fields that the chosen form does not have are left out.
+fn body(posted: &Posted, kind: &str) -> Value {
+    let mut body = json!({ "recipient": posted.some("recipient"), "form": posted.get("form") });
+    if posted.get("form") != EDGE_LITE {
+        body["namespace"] = json!(posted.some("namespace"));
+        if kind != "data" {
+            body["components"] = posted.all("component").collect();
+        }
+    }
+    if let Some(ttl) = posted.some("ttl_seconds") {
+        body["ttl_seconds"] = ttl
+            .parse::<u64>()
+            .map_or_else(|_| json!(ttl), |seconds| json!(seconds));
+    }
+    body
+}
+
 async fn show(
     control: &Arc<Control>,
     visitor: Visitor,
     plane: PlaneView,
     form: Form,
-    command: Option<Command>,
+    handed: Option<Handed>,
 ) -> Answer {
     if plane.status == "retired" {
         return Err(Problem::retired(format!("{} was retired", plane.name)));
@@ -126,6 +225,7 @@ async fn show(
         issued: Moment(bundle.issued_at).at(now),
         expires: Moment(bundle.expires_at).ago(now),
     });
+    let data = plane.kind == "data";
     let nav = match plane.kind {
         "data" => Nav::DataPlanes,
         _ => Nav::Planes,
@@ -144,10 +244,16 @@ async fn show(
         &Install {
             frame,
             plane,
+            data,
             form,
-            command,
+            ways: WAYS
+                .into_iter()
+                .filter(|way| !(data && way.word == EDGE_LITE))
+                .collect(),
+            handed,
             open,
             ttls: TTLS,
+            address: control.agents_advertise.clone(),
         },
     )
 }

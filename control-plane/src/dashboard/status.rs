@@ -60,7 +60,9 @@ pub(crate) fn told(plane: &PlaneView, now: Moment) -> Told {
             "",
             "It was taken out of service for good; its certificates are worth nothing any more."
                 .to_owned(),
-            "Create a new plane if you need one here.",
+            "On its cluster the agent removes its own Secrets and stops. Remove the rest with helm \
+             uninstall zen-mesh -n zen-mesh (or the plane's own namespace). Create a new plane if you \
+             need one here.",
         ),
         _ => ("", String::new(), ""),
     };

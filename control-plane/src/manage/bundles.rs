@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -13,7 +14,7 @@ use zen_seal::{BUNDLE_VERSION, Bundle, Identity, Recipient, Token};
 use super::read::read;
 use super::{in_service, shown_time};
 use crate::control::Control;
-use crate::install::{self, Install};
+use crate::install::{self, Choice, Form, Install, Part};
 use crate::permissions::Operation;
 use crate::plane::PlaneKind;
 use crate::principal::Principal;
@@ -31,6 +32,18 @@ pub(crate) struct BundleBody {
     /// age recipient that alone can open it; none means a fresh identity, shown once.
     #[serde(default)]
     pub(crate) recipient: Option<String>,
+    /// How the plane is installed.
+    #[serde(default)]
+    #[schema(inline)]
+    pub(crate) form: Form,
+    /// What an edge plane has beside its agent; on Kubernetes only.
+    #[serde(default)]
+    #[schema(inline)]
+    pub(crate) components: Vec<Part>,
+    /// A DNS label; none means `zen-mesh`. On Kubernetes only.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 63)]
+    pub(crate) namespace: Option<String>,
 }
 
 /// A bundle as the API hands it out, this once. Holds secrets: no `Debug`.
@@ -44,23 +57,36 @@ pub(crate) struct BundleView {
     /// `AGE-SECRET-KEY-1…`; only if no recipient was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<String>,
+    /// What a person pastes into a shell. In the form `gitops` it brings the identity alone.
     pub(crate) install_command: String,
+    /// What is committed; only in the form `gitops`. It holds the bundle, and nothing that opens it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) manifests: Option<String>,
+    /// Values of the chart, to commit as well; only in the form `gitops`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) values: Option<String>,
 }
 
 impl Control {
-    /// Issues a bundle for the plane; its earlier ones are superseded at once.
+    /// Issues a bundle for the plane; its earlier ones are superseded at once. `repository` is where
+    /// the plane's cluster finds the charts.
     pub(crate) async fn issue_bundle(
         &self,
         caller: &Principal,
         plane: PlaneId,
         body: Value,
+        repository: &str,
     ) -> Result<BundleView, Problem> {
         caller.may(Operation::BundleIssue)?;
         let BundleBody {
             ttl_seconds,
             recipient,
+            form,
+            components,
+            namespace,
         } = read(&body)?;
         let plane = in_service(self.managed_plane(caller, plane).await?)?;
+        let choice = Choice::new(form, components, namespace, plane.kind)?;
         let ttl = self.ttl(ttl_seconds)?;
         let (recipient, identity) = recipient_of(recipient.as_deref())?;
         let issued_at_ms = self.stage.clock.unix_ms();
@@ -101,19 +127,40 @@ impl Control {
         self.store.issue_bundle(&new, &event, &entry).await?;
         tracing::info!(plane = %plane.id, bundle = %bundle.bundle_id, "bundle issued");
         let identity = identity.map(|identity| identity.to_secret_text().to_string());
+        let expires_at = shown_time(bundle.expires_at_ms);
         let install = Install {
             plane: plane.id,
+            kind: plane.kind,
+            tenant: plane.tenant,
             bundle: &sealed,
             identity: identity.as_deref(),
+            expires_at: &expires_at,
+            trust_domain: &bundle.trust_domain,
+            roots_pem: &bundle.trust_bundle_pem,
+            control_plane: &self.agents_advertise,
+            repository,
+            image_registry: self.image_registry.as_deref(),
+        };
+        let handed = install.hand_out(&choice);
+        let (manifests, values) = match handed.gitops {
+            Some(gitops) => (Some(gitops.manifests), Some(gitops.values)),
+            None => (None, None),
         };
         Ok(BundleView {
             bundle_id: bundle.bundle_id.to_string(),
             plane_id: plane.id.to_string(),
-            expires_at: shown_time(bundle.expires_at_ms),
-            install_command: install::edge_lite(&install),
+            install_command: handed.command,
+            manifests,
+            values,
+            expires_at,
             bundle: sealed,
             identity,
         })
+    }
+
+    /// Where a cluster finds the charts, for who sent these headers.
+    pub(crate) fn repository(&self, headers: &HeaderMap) -> String {
+        install::repository(self.people.public.as_ref(), &self.people.base, headers)
     }
 
     fn ttl(&self, asked: Option<u64>) -> Result<Duration, Problem> {

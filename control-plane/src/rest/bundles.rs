@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use zen_proto::ids::PlaneId;
@@ -18,7 +19,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Control>> {
 
 /// Issue a bundle
 ///
-/// A single-use enrolment bundle for the plane, and the command that installs an agent with it.
+/// A single-use enrolment bundle for the plane, and what installs an agent with it: a command for a
+/// cluster, a command for a machine without one, or manifests to commit.
 /// Earlier bundles of the plane that were not redeemed are superseded at once. The bundle and its
 /// identity are shown this once.
 #[utoipa::path(post, path = "/planes/{id}/bundles", tag = "planes", request_body = BundleBody,
@@ -27,7 +29,10 @@ async fn issue_bundle(
     State(control): Shared,
     Caller(caller): Caller,
     PathId(id): PathId<PlaneId>,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    created(control.issue_bundle(&caller, id, body).await?)
+    let repository = control.repository(&headers);
+    let issued = control.issue_bundle(&caller, id, body, &repository);
+    created(issued.await?)
 }

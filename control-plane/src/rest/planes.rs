@@ -83,7 +83,8 @@ async fn change_plane(
 /// For good: its certificates and bundles are worth nothing any more. Retiring it again changes
 /// nothing. A data plane that edge planes use stays in service.
 #[utoipa::path(delete, path = "/planes/{id}", tag = "planes",
-    responses((status = 204, description = "It is retired.")))]
+    responses((status = 204, description = "It is retired. On its cluster the agent removes its own Secrets \
+        and stops; `helm uninstall zen-mesh -n zen-mesh` removes the rest.")))]
 async fn retire_plane(
     State(control): Shared,
     Caller(caller): Caller,

@@ -279,6 +279,7 @@ async fn a_plane_is_added_changed_and_retired_without_a_script() {
         .shown(path)
         .await
         .has("Retired")
+        .has("helm uninstall zen-mesh -n zen-mesh")
         .lacks("Get install command");
     running.stop().await;
 }
@@ -322,6 +323,66 @@ async fn the_install_command_is_shown_once_and_a_new_one_asks_first() {
     own.has("BEGIN AGE ENCRYPTED FILE")
         .has("expires in 05:00")
         .lacks("AGE-SECRET-KEY");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_installation_is_chosen_by_form_components_and_namespace() {
+    let (folder, running) = start().await;
+    let edge = running.plane("lab", "edge").await;
+    let browser = Browser::new(&running, &folder).await;
+    let path = format!("/planes/{edge}/install");
+    let asks = browser.shown(&path).await;
+    asks.has("value=\"kubernetes\" checked")
+        .has("value=\"egress\" checked")
+        .lacks("value=\"ingester\" checked")
+        .has("value=\"zen-mesh\"");
+    let first = browser
+        .post(&path, "form=kubernetes&component=ingester&namespace=shop")
+        .await;
+    first
+        .has("helm upgrade --install zen-mesh zen-edge-plane")
+        .has("--namespace shop")
+        .has("zen-ingester.enabled=true")
+        .lacks("zen-egress.enabled")
+        .has("Helm 3.8 or later")
+        .has("outbound TCP to <code>127.0.0.1:")
+        .has("kubectl logs -n shop -l app=zen-agent --tail=20")
+        .has("AGE-SECRET-KEY-1");
+    // What was chosen is offered again.
+    let regenerate = "form=kubernetes&component=ingester&namespace=shop&regenerate=1";
+    let again = browser.post(&path, regenerate).await;
+    again
+        .has("old bundle dies")
+        .has("value=\"ingester\" checked")
+        .lacks("value=\"egress\" checked")
+        .has("value=\"shop\"")
+        .lacks("AGE-SECRET-KEY");
+    let lite = "form=edge_lite&component=egress&namespace=zen-mesh&confirmed=yes";
+    let lite = browser.post(&path, lite).await;
+    lite.has("exec zen edge run").lacks("helm");
+    let gitops = "form=gitops&component=egress&namespace=zen-mesh&confirmed=yes";
+    let gitops = browser.post(&path, gitops).await;
+    gitops
+        .has("install-manifests")
+        .has("Values of the chart")
+        .has("name: zen-enrollment-key")
+        .has("AGE-SECRET-KEY-1");
+    let wrong = browser
+        .post(&path, "form=kubernetes&namespace=Not+A+Label&confirmed=yes")
+        .await;
+    assert_eq!(wrong.status, 422);
+    wrong.has("value=\"Not A Label\"").has("1 to 63");
+
+    let data = running.plane("public", "data").await;
+    let path = format!("/planes/{data}/install");
+    browser
+        .shown(&path)
+        .await
+        .lacks("Edge Lite")
+        .lacks("Components beside");
+    let first = browser.post(&path, "").await;
+    first.has("zen-data-plane").has("ZEN_BRIDGE_ADDRESS");
     running.stop().await;
 }
 

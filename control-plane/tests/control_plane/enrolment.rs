@@ -293,6 +293,64 @@ async fn a_bundle_for_a_recipient_opens_for_nobody_else_and_shows_no_identity() 
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_plane_is_installed_on_kubernetes_unless_another_form_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.http.url = Some("https://zen.example/mesh/".to_owned());
+    config.install.image_registry = Some("mirror.example/zen".to_owned());
+    let running = Running::start_with(config, clock()).await;
+    let edge = running.plane("edge", "edge").await;
+    let bundles = format!("/v1/planes/{edge}/bundles");
+    let issued = running.create(&bundles, json!({})).await;
+    let command = text(&issued, "install_command");
+    for part in [
+        "kubectl apply -f - <<'ZEN_MANIFESTS'",
+        "helm upgrade --install zen-mesh zen-edge-plane --repo https://zen.example/mesh/charts ",
+        "--namespace zen-mesh",
+        "--set global.imageRegistry=mirror.example/zen",
+        &format!("--set global.controlPlane.address={}", running.agents),
+        &text(&issued, "identity"),
+    ] {
+        assert!(command.contains(part), "{part}: {command}");
+    }
+    assert!(issued.get("manifests").is_none());
+    let body = json!({ "form": "gitops", "components": ["egress"], "namespace": "shop" });
+    let issued = running.create(&bundles, body).await;
+    let identity = text(&issued, "identity");
+    assert!(!text(&issued, "manifests").contains(&identity));
+    assert!(!text(&issued, "values").contains(&identity));
+    assert!(text(&issued, "install_command").contains(&identity));
+    let issued = running
+        .create(&bundles, json!({ "form": "edge_lite" }))
+        .await;
+    assert!(text(&issued, "install_command").contains("zen edge run"));
+
+    let data = running.plane("data", "data").await;
+    let data = format!("/v1/planes/{data}/bundles");
+    for (path, body, field) in [
+        (&bundles, json!({ "form": "helm" }), "form"),
+        (
+            &bundles,
+            json!({ "components": ["bridge"] }),
+            "components.0",
+        ),
+        (&bundles, json!({ "namespace": "Shop" }), "namespace"),
+        (
+            &bundles,
+            json!({ "form": "edge_lite", "components": ["egress"] }),
+            "components",
+        ),
+        (&data, json!({ "form": "edge_lite" }), "form"),
+        (&data, json!({ "components": ["egress"] }), "components"),
+    ] {
+        let (status, problem) = running.call("POST", path, Some(body)).await;
+        assert_eq!(status, 422, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], field, "{problem}");
+    }
+    running.stop().await;
+}
+
 fn recovery(agent: &Agent) -> RecoverRequest {
     let at = agent.clock.unix_ms();
     let mut signed = format!("zen recover v1\n{}\n", agent.plane).into_bytes();

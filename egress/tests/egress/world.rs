@@ -60,7 +60,7 @@ impl World {
             listen: Address::Unix(self.path("egress.sock")),
             agent: NeighbourSettings {
                 address: Address::Unix(self.path("agent.sock")),
-                instance: "0".to_owned(),
+                ..NeighbourSettings::default()
             },
             secrets_dir: self.path("secrets"),
             drain: Duration::from_secs(5),

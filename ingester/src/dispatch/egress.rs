@@ -1,11 +1,12 @@
-//! The road to the egress of this plane: deliveries as they are, over a Unix socket.
+//! The road to the egress of this plane: deliveries as they are, over a Unix socket or, to a container of
+//! its own, over mutual TLS.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
+use zen_chassis::neighbour::Way;
 use zen_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
 use zen_proto::delivery::v1::{DeliverRequest, DeliverResponse, Delivery};
 
@@ -15,16 +16,19 @@ use crate::plan::{Plan, Road};
 const OPEN_TIME: Duration = Duration::from_secs(10);
 
 /// Opens lines to the egress next door, if there is one.
-pub(crate) struct ToEgress(pub(crate) Option<Channel>);
+pub(crate) struct ToEgress(pub(crate) Option<Way>);
 
 impl Carrier for ToEgress {
     const ROAD: Road = Road::Egress;
     type Line = EgressLine;
 
     async fn open(&mut self, _plan: &Plan) -> Result<EgressLine, Failure> {
-        let channel = self.0.clone().ok_or(Failure::Nobody(Self::ROAD))?;
+        let way = self.0.as_ref().ok_or(Failure::Nobody(Self::ROAD))?;
+        if !way.is_open() {
+            return Err(Failure::NoCertificate);
+        }
         let (requests, queue) = mpsc::channel(WINDOW);
-        let mut client = DeliveryServiceClient::new(channel);
+        let mut client = DeliveryServiceClient::new(way.channel());
         let call = client.deliver(ReceiverStream::new(queue));
         let answers = tokio::time::timeout(OPEN_TIME, call)
             .await

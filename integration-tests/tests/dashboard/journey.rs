@@ -26,6 +26,10 @@ async fn from_the_one_time_link_to_a_connected_plane_and_its_first_event() {
     let plane = plane_of(browser).await;
 
     browser.click("Get install command").await.unwrap();
+    browser.sees("Where the plane runs").await.unwrap();
+    browser.picture("journey-install-choice").await.unwrap();
+    browser.click("Edge Lite").await.unwrap();
+    browser.click("Show the command").await.unwrap();
     let command = whole_command(browser).await;
     the_command_can_be_copied(browser, &command).await;
     browser.sees("expires in").await.unwrap();
@@ -70,6 +74,8 @@ async fn a_regenerated_command_asks_first_and_kills_the_old_bundle() {
     let plane = seat.plane("lab", "edge").await.unwrap();
     visit.open(&format!("/planes/{plane}")).await;
     browser.click("Get install command").await.unwrap();
+    browser.click("Edge Lite").await.unwrap();
+    browser.click("Show the command").await.unwrap();
     let old = whole_command(browser).await;
     browser.click("Regenerate").await.unwrap();
     // It says what will happen, and nothing has happened yet.
@@ -105,17 +111,62 @@ async fn a_bundle_for_my_own_recipient_shows_no_identity() {
     let plane = seat.plane("lab", "edge").await.unwrap();
     visit.open(&format!("/planes/{plane}/install")).await;
     let recipient = zen_seal::Identity::generate().recipient().to_string();
+    browser.click("Edge Lite").await.unwrap();
     browser.click("Use your own age recipient").await.unwrap();
     browser.fill("age recipient", "age1nonsense").await.unwrap();
-    browser.click("Issue a bundle for it").await.unwrap();
+    browser.click("Show the command").await.unwrap();
     browser.sees("recipient").await.unwrap();
     browser.fill("age recipient", &recipient).await.unwrap();
-    browser.click("Issue a bundle for it").await.unwrap();
+    browser.click("Show the command").await.unwrap();
     browser.sees("ZEN_IDENTITY_FILE").await.unwrap();
     let text = browser.text().await.unwrap();
     assert!(!text.contains("AGE-SECRET-KEY"), "{text}");
     // The refused recipient was answered with a page of status 422 or 400.
     browser.content(&["status of 4"]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plane_is_installed_on_kubernetes_with_the_components_that_were_chosen() {
+    let Some((seat, visit)) = owner("kubernetes").await else {
+        return;
+    };
+    let browser = &visit.browser;
+    let plane = seat.plane("lab", "edge").await.unwrap();
+    visit.open(&format!("/planes/{plane}")).await;
+    browser.click("Get install command").await.unwrap();
+    browser.click("Ingester").await.unwrap();
+    browser.fill("Namespace", "shop").await.unwrap();
+    browser.click("Show the command").await.unwrap();
+    browser.sees("Helm 3.8 or later").await.unwrap();
+    browser
+        .sees("kubectl logs -n shop -l app=zen-agent --tail=20")
+        .await
+        .unwrap();
+    let command = "return document.querySelector('#install-command').textContent";
+    let command = browser.ask(command, json!([])).await.unwrap();
+    let command = command.as_str().unwrap();
+    let own = format!("--repo http://{}/charts ", seat.http.address);
+    for part in [
+        own.as_str(),
+        "--namespace shop",
+        "zen-ingester.enabled=true",
+        "zen-egress.enabled=true",
+    ] {
+        assert!(command.contains(part), "{part}: {command}");
+    }
+    browser.picture("journey-kubernetes").await.unwrap();
+    browser.click("Regenerate").await.unwrap();
+    browser.sees("the old bundle dies").await.unwrap();
+    browser.click("GitOps").await.unwrap();
+    browser.click("Regenerate").await.unwrap();
+    browser.sees("Copy manifests").await.unwrap();
+    let manifests = "return document.querySelector('#install-manifests').textContent";
+    let manifests = browser.ask(manifests, json!([])).await.unwrap();
+    let manifests = manifests.as_str().unwrap();
+    assert!(manifests.contains("namespace: \"shop\""), "{manifests}");
+    assert!(!manifests.contains("AGE-SECRET-KEY"), "{manifests}");
+    browser.picture("journey-gitops").await.unwrap();
+    browser.content(&[]).await.unwrap();
 }
 
 /// Waits until the page's status is so: within a minute, as people are told.

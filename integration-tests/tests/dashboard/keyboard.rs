@@ -22,6 +22,10 @@ async fn a_plane_can_be_added_and_its_command_shown_by_keyboard_alone() {
     has_status(browser, "Never enrolled").await.unwrap();
 
     follow(browser, "Get install command").await;
+    browser.sees("Where the plane runs").await.unwrap();
+    browser.focused("Kubernetes").await.unwrap();
+    browser.tab_to("Ingester").await.unwrap();
+    follow(browser, "Show the command").await;
     browser.sees("BEGIN AGE ENCRYPTED FILE").await.unwrap();
     follow(browser, "Copy command").await;
     browser.sees("Copied").await.unwrap();

@@ -26,6 +26,8 @@ async fn a_plane_is_added_and_connected_without_scripts() {
     let page = browser.path().await.unwrap();
     browser.click("Get install command").await.unwrap();
     browser.arrives(&format!("{page}/install")).await.unwrap();
+    browser.click("Edge Lite").await.unwrap();
+    browser.click("Show the command").await.unwrap();
     browser.sees("BEGIN AGE ENCRYPTED FILE").await.unwrap();
     let pre = "return document.querySelector('pre').textContent";
     let command = browser.ask(pre, serde_json::json!([])).await.unwrap();

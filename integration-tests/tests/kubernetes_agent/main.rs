@@ -2,24 +2,32 @@
 //! with versions, conflicts, watches, rights by name and bad days.
 #![cfg(test)]
 
-mod cluster;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cluster::{Asked, Cluster};
+use anyhow::Context;
 use serde_json::{Value, json};
+use tonic::{Code, Request, Status};
 use zen_agent::kubernetes::{KubernetesConfig, rights};
+use zen_chassis::Clock;
+use zen_identity::{
+    DialOptions, Expect, PrivateKey, Trust, channel, server_auth_only_client_config,
+};
+use zen_integration_tests::cluster::{Asked, Cluster, NAMESPACE};
 use zen_integration_tests::eventually::eventually;
+use zen_integration_tests::ports::{self, Port};
 use zen_integration_tests::unit::Unit;
 use zen_integration_tests::world::{PATIENCE, Seat};
+use zen_proto::agent::v1::CertifyRequest;
+use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
+use zen_proto::component::Component;
 
 const LEASE: Duration = Duration::from_secs(3);
 
 /// An agent as a pod of this name would run it.
 fn pod(cluster: &Cluster, folder: &Path, name: &str) -> Unit {
-    let kubeconfig = cluster.kubeconfig(folder, name);
+    let kubeconfig = cluster.kubeconfig(folder, name).unwrap();
     Unit::new(
         "zen-agent",
         folder,
@@ -46,7 +54,7 @@ async fn issue(seat: &Seat, plane: &str) -> Value {
 async fn enrolled() -> (Seat, String, Cluster, Unit) {
     let seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     cluster.enrol(&plane, &issue(&seat, &plane).await);
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
@@ -159,7 +167,7 @@ async fn an_agent_enrols_from_secrets_and_keeps_its_identity_over_restarts() {
 async fn a_new_bundle_is_noticed_at_once_and_without_asking_for_it() {
     let seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
     agent.pending_with("waiting for a bundle").await.unwrap();
@@ -190,7 +198,7 @@ async fn a_new_bundle_is_noticed_at_once_and_without_asking_for_it() {
 #[tokio::test]
 async fn a_watch_that_fell_behind_or_lost_its_server_still_sees_a_bundle() {
     let seat = Seat::start(&[]).await.unwrap();
-    let mut cluster = Cluster::start().await;
+    let mut cluster = Cluster::start().await.unwrap();
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
     agent.pending_with("waiting for a bundle").await.unwrap();
@@ -200,7 +208,7 @@ async fn a_watch_that_fell_behind_or_lost_its_server_still_sees_a_bundle() {
             "status" => cluster.compact(false),
             _ => {
                 cluster.stop().await;
-                cluster.start_again().await;
+                cluster.start_again().await.unwrap();
             }
         }
         let plane = seat.plane(&format!("p{round}"), "edge").await.unwrap();
@@ -231,7 +239,7 @@ async fn an_agent_without_api_server_waits_alive_and_goes_on_when_it_is_there() 
     let first = identity(&cluster);
     // A short absence costs nothing.
     cluster.stop().await;
-    cluster.start_again().await;
+    cluster.start_again().await.unwrap();
     tokio::time::sleep(LEASE).await;
     assert!(agent.pending().await.unwrap().is_none());
     // A long one costs the lease, and with it the session; never the process.
@@ -243,7 +251,7 @@ async fn an_agent_without_api_server_waits_alive_and_goes_on_when_it_is_there() 
     assert!(pending.contains("remedy: "), "{pending}");
     seat.status(&plane, "not_connected").await.unwrap();
     assert!(agent.is_running());
-    cluster.start_again().await;
+    cluster.start_again().await.unwrap();
     agent.ready().await.unwrap();
     seat.status(&plane, "connected").await.unwrap();
     assert_eq!(identity(&cluster), first);
@@ -255,7 +263,7 @@ async fn an_agent_without_api_server_waits_alive_and_goes_on_when_it_is_there() 
         .pending_with("KUBERNETES_API_UNREACHABLE")
         .await
         .unwrap();
-    cluster.start_again().await;
+    cluster.start_again().await.unwrap();
     agent.ready().await.unwrap();
     let shown = seat.status(&plane, "connected").await.unwrap();
     assert_eq!(redemptions(&shown), 1, "{shown}");
@@ -315,7 +323,7 @@ async fn an_agent_that_is_cut_off_stops_before_the_other_begins() {
 async fn a_missing_right_is_named_with_verb_and_object_and_granting_it_is_enough() {
     let seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     let all = rights(&KubernetesConfig::default());
     let mut fewer = all.clone();
     fewer[0].verbs = &["list", "delete"];
@@ -348,7 +356,7 @@ async fn a_missing_right_is_named_with_verb_and_object_and_granting_it_is_enough
 
 #[tokio::test]
 async fn a_large_configuration_is_kept_in_several_secrets_and_read_again() {
-    let seat = Seat::start(&[]).await.unwrap();
+    let mut seat = Seat::start(&[]).await.unwrap();
     let plane = seat.plane("p", "edge").await.unwrap();
     let make = |at: usize| {
         // Noise that does not compress.
@@ -366,7 +374,7 @@ async fn a_large_configuration_is_kept_in_several_secrets_and_read_again() {
     for at in 0..1_300 {
         seat.api.post("/v1/targets", &make(at)).await.unwrap();
     }
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start().await.unwrap();
     cluster.enrol(&plane, &issue(&seat, &plane).await);
     let mut agent = pod(&cluster, seat.dir.path(), "agent-a");
     agent.start().unwrap();
@@ -380,21 +388,179 @@ async fn a_large_configuration_is_kept_in_several_secrets_and_read_again() {
     })
     .await
     .unwrap();
-    let shown = seat.show(&plane).await.unwrap();
+    let applied = eventually("it runs what was published", PATIENCE, || async {
+        let shown = seat.show(&plane).await?;
+        let applied = shown["applied_revision"].clone();
+        anyhow::ensure!(applied == shown["published_revision"], "{applied}");
+        Ok(applied)
+    })
+    .await
+    .unwrap();
+    // With nobody to send it once more.
+    seat.control_plane.kill().await.unwrap();
     agent.terminate().await.unwrap();
     agent.start().unwrap();
     agent.ready().await.unwrap();
     let (_, metrics) = agent.admin_get("/metrics").await.unwrap();
     let metrics = String::from_utf8_lossy(&metrics).into_owned();
-    let revision = format!(
-        "zen_agent_snapshot_revision {}",
-        shown["published_revision"]
-    );
+    let revision = format!("zen_agent_snapshot_revision {applied}\n");
     assert!(
         metrics.contains(&revision),
         "{revision} is not in {metrics}"
     );
     assert!(!agent.log_text().contains("passed over"));
+}
+
+/// What a component is told that has no certificate and brings this token.
+async fn certify(address: &str, trust: &Value, component: &str, token: &str) -> Result<(), Status> {
+    let text = |key: &str| trust[key].as_str().unwrap();
+    let roots = Trust::new(text("trust-domain").parse().unwrap(), text("roots.pem"), []).unwrap();
+    let tenant = text("tenant-id").parse().unwrap();
+    let plane = text("plane-id").parse().unwrap();
+    let agent = Expect::component(tenant, plane, Component::Agent);
+    let config = server_auth_only_client_config(roots, agent, Clock::system().time_provider());
+    let mut client = AgentServiceClient::new(channel(address, config, DialOptions::default()));
+    let mut request = Request::new(CertifyRequest {
+        component: component.to_owned(),
+        instance: "0".to_owned(),
+        csr: PrivateKey::generate().unwrap().csr("c").unwrap().into(),
+    });
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    client.certify(request).await.map(|_| ())
+}
+
+/// Has the agent serve its neighbours over TCP; its address, and what is published of its plane.
+async fn over_tcp(cluster: &Cluster, agent: &mut Unit, port: &Port) -> (String, Value) {
+    agent.terminate().await.unwrap();
+    agent.set("listen", port.address);
+    agent.start().unwrap();
+    agent.ready().await.unwrap();
+    let trust = eventually("the trust bundle is published", PATIENCE, || async {
+        let map = cluster.get("configmaps", "zen-trust-bundle");
+        Ok(map.context("none")?["data"].clone())
+    })
+    .await
+    .unwrap();
+    (port.address.to_string(), trust)
+}
+
+#[tokio::test]
+async fn a_component_is_who_the_api_server_says_its_token_is_of() {
+    let (_seat, _plane, cluster, mut agent) = enrolled().await;
+    let port = ports::reserve().unwrap();
+    let (address, trust) = over_tcp(&cluster, &mut agent, &port).await;
+    let account = |name: &str| format!("system:serviceaccount:{NAMESPACE}:{name}");
+    let own = ["zen-agent"];
+    cluster.token("ingester", &account("zen-ingester"), &own);
+    cluster.token("egress", &account("zen-egress"), &own);
+    cluster.token("default", &account("default"), &own);
+    cluster.token("agent", &account("zen-agent"), &own);
+    cluster.token(
+        "elsewhere",
+        "system:serviceaccount:other:zen-ingester",
+        &own,
+    );
+    cluster.token("person", "zen-ingester", &own);
+    cluster.token(
+        "api",
+        &account("zen-ingester"),
+        &["https://kubernetes.default.svc"],
+    );
+    cluster.asked();
+    certify(&address, &trust, "ingester", "ingester")
+        .await
+        .unwrap();
+    certify(&address, &trust, "egress", "egress").await.unwrap();
+    let stranger = Code::Unauthenticated;
+    for (component, token, code, why) in [
+        (
+            "egress",
+            "ingester",
+            Code::PermissionDenied,
+            "of the ingester",
+        ),
+        ("ingester", "default", stranger, "no component's"),
+        ("ingester", "agent", stranger, "no component's"),
+        ("ingester", "elsewhere", stranger, "namespace"),
+        ("ingester", "person", stranger, "not a service account's"),
+        ("ingester", "api", stranger, "audiences"),
+        ("ingester", "made-up", stranger, "not authenticated"),
+    ] {
+        let status = certify(&address, &trust, component, token)
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), code, "{token}: {status}");
+        assert!(status.message().contains(why), "{token}: {status}");
+    }
+    let reviews = cluster.asked();
+    let reviews = reviews.iter().filter(|a| a.resource == "tokenreviews");
+    assert_eq!(reviews.count(), 9);
+    assert!(
+        !agent.log_text().contains("made-up"),
+        "a token is in the log"
+    );
+}
+
+/// Waits until the plane is connected and tells of this component.
+async fn reported(seat: &Seat, plane: &str, component: &str) {
+    eventually(&format!("the {component} reports"), PATIENCE, || async {
+        let shown = seat.show(plane).await?;
+        let components = shown["components"].as_array().cloned().unwrap_or_default();
+        let there = components.iter().any(|c| c["component"] == component);
+        anyhow::ensure!(shown["status"] == "connected" && there, "{shown}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_ingester_joins_by_its_token_and_goes_on_while_its_agent_has_no_lease() {
+    let (seat, plane, mut cluster, mut agent) = enrolled().await;
+    let port = ports::reserve().unwrap();
+    let (address, trust) = over_tcp(&cluster, &mut agent, &port).await;
+    let account = format!("system:serviceaccount:{NAMESPACE}:zen-ingester");
+    cluster.token("projected", &account, &["zen-agent"]);
+    // What the chart mounts.
+    let folder = seat.dir.path().join("ingester");
+    let trust_dir = folder.join("trust");
+    std::fs::create_dir_all(&trust_dir).unwrap();
+    for (file, content) in trust.as_object().unwrap() {
+        std::fs::write(trust_dir.join(file), content.as_str().unwrap()).unwrap();
+    }
+    std::fs::write(folder.join("token"), "projected").unwrap();
+    let listen = ports::reserve().unwrap();
+    let mut ingester = Unit::new(
+        "zen-ingester",
+        &folder,
+        vec![
+            format!("agent.address={address}"),
+            format!("agent.trust_dir={}", trust_dir.display()),
+            format!("agent.token_file={}", folder.join("token").display()),
+            format!("state_dir={}", folder.join("state").display()),
+            format!("listen={}", listen.address),
+            "egress=null".to_owned(),
+        ],
+    )
+    .unwrap();
+    ingester.start().unwrap();
+    ingester.ready().await.unwrap();
+    reported(&seat, &plane, "ingester").await;
+    // The agent loses its lease: it lets go, and its neighbours go on with what they have.
+    cluster.stop().await;
+    agent
+        .pending_with("KUBERNETES_API_UNREACHABLE")
+        .await
+        .unwrap();
+    certify(&address, &trust, "ingester", "projected")
+        .await
+        .unwrap_err();
+    assert_eq!(ingester.pending().await.unwrap(), None);
+    cluster.start_again().await.unwrap();
+    agent.ready().await.unwrap();
+    reported(&seat, &plane, "ingester").await;
+    assert!(ingester.is_running());
 }
 
 #[tokio::test]
@@ -437,6 +603,13 @@ async fn a_retired_plane_leaves_nothing_and_every_right_is_used_and_none_missing
     agent.ready().await.unwrap();
 
     let granted = rights(&KubernetesConfig::default());
+    // One component asks to be believed.
+    let port = ports::reserve().unwrap();
+    let (address, trust) = over_tcp(&cluster, &mut agent, &port).await;
+    certify(&address, &trust, "ingester", "x")
+        .await
+        .unwrap_err();
+
     let asked = cluster.asked();
     let allowed = |asked: &Asked| {
         granted.iter().any(|right| {
@@ -448,10 +621,7 @@ async fn a_retired_plane_leaves_nothing_and_every_right_is_used_and_none_missing
     };
     let beyond: BTreeSet<_> = asked.iter().filter(|a| !allowed(a)).collect();
     assert!(beyond.is_empty(), "asked for more than it says: {beyond:?}");
-    for right in granted
-        .iter()
-        .filter(|right| right.resource != "tokenreviews")
-    {
+    for right in &granted {
         for verb in right.verbs {
             let used = asked.iter().any(|a| {
                 a.verb == *verb

@@ -2,8 +2,13 @@
 //! answers up. Every stream reconnects by itself; the last good slice is kept on disk, so that a
 //! component starts without its agent.
 
+mod agent;
 mod link;
+#[cfg(test)]
+mod tests;
+mod way;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -12,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use zen_identity::LiveIdentity;
 use zen_proto::agent::v1::Slice;
-use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
 use zen_proto::component::Component;
 use zen_proto::limits;
 use zen_proto::query::v1::{Query, answer};
@@ -21,19 +25,28 @@ use zen_proto::snapshot::v1::Snapshot;
 
 use crate::config::default_state_dir;
 use crate::files;
+use crate::neighbour::agent::Agent;
 use crate::neighbour::link::{Link, trust_slice};
-use crate::net::{Address, local_channel};
+use crate::net::Address;
 use crate::ready::Condition;
 use crate::stage::Stage;
+
+pub use way::Way;
 
 /// Where the agent is and who this component is beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeighbourSettings {
-    /// The agent's local address; default `unix:/run/zen/agent.sock`.
+    /// The agent's address, `unix:/path` or `host:port`; default `unix:/run/zen/agent.sock`.
     pub address: Address,
     /// Names this replica among those of its component; default `0`.
     pub instance: String,
+    /// Over TCP, the folder of the trust bundle by which the agent is judged at first: `roots.pem`,
+    /// `trust-domain`, `tenant-id`, `plane-id`; default `/etc/zen/trust`.
+    pub trust_dir: PathBuf,
+    /// Over TCP, the token of this component's service account for the audience `zen-agent`, by
+    /// which it proves itself at first; default `/var/run/secrets/zen/token`.
+    pub token_file: PathBuf,
 }
 
 impl Default for NeighbourSettings {
@@ -41,6 +54,8 @@ impl Default for NeighbourSettings {
         Self {
             address: Address::Unix("/run/zen/agent.sock".into()),
             instance: "0".to_owned(),
+            trust_dir: "/etc/zen/trust".into(),
+            token_file: "/var/run/secrets/zen/token".into(),
         }
     }
 }
@@ -70,6 +85,8 @@ pub struct Neighbour {
     slice_in: watch::Sender<Option<Arc<Slice>>>,
     questions_in: mpsc::Sender<Question>,
     configured: Condition,
+    /// Does not hold before the first certificate, if somebody waits for it.
+    identified: Option<Condition>,
 }
 
 impl Neighbour {
@@ -83,9 +100,6 @@ impl Neighbour {
         state_dir: Option<&std::path::Path>,
         stage: &Stage,
     ) -> anyhow::Result<Self> {
-        let Address::Unix(socket) = &settings.address else {
-            anyhow::bail!("agent.address: this version speaks to its agent by unix:/path only");
-        };
         let state_dir =
             state_dir.map_or_else(|| default_state_dir(component.as_str()), ToOwned::to_owned);
         files::make_private_folder(&state_dir)?;
@@ -104,17 +118,19 @@ impl Neighbour {
         if kept.is_some() {
             configured.ready();
         }
+        // With a configuration from before, work can begin without a certificate.
+        let over_tcp = matches!(settings.address, Address::Tcp(_));
+        let identified = (over_tcp && kept.is_none()).then(|| unidentified(stage));
         let (slice_in, slice) = watch::channel(kept.map(Arc::new));
         let (questions_in, questions) = mpsc::channel(QUESTIONS);
-        let client = AgentServiceClient::new(local_channel(socket)?)
-            .max_decoding_message_size(limits::SNAPSHOT * 2);
+        let agent = Agent::new(settings, &identity, &stage.clock).context("agent.address")?;
         let boot: [u8; 8] = stage.random.bytes();
         let boot_id = boot.iter().map(|byte| format!("{byte:02x}")).collect();
         let tasks = Link {
             component,
             instance: settings.instance.clone(),
             boot_id,
-            client,
+            agent,
             identity: identity.clone(),
             slice_file,
             stage: stage.clone(),
@@ -127,7 +143,26 @@ impl Neighbour {
             slice_in,
             questions_in,
             configured,
+            identified,
         })
+    }
+
+    /// Is ready only with a certificate: for a component that cannot be spoken to without.
+    pub fn require_identity(&mut self) {
+        let stage = &self.tasks.stage;
+        self.identified.get_or_insert_with(|| unidentified(stage));
+    }
+
+    /// A way to another component of this plane. Nothing is dialled yet.
+    ///
+    /// # Errors
+    /// When a socket's path cannot be written as an address.
+    pub fn way(
+        &self,
+        component: Component,
+        address: &Address,
+    ) -> Result<Way, tonic::transport::Error> {
+        Way::new(component, address, &self.identity)
     }
 
     /// The configuration as it is now.
@@ -147,13 +182,17 @@ impl Neighbour {
             slice_in,
             questions_in,
             configured,
+            identified,
         } = self;
         let spawn = tasks.stage.tasks.clone();
+        spawn.spawn(
+            "agent certify",
+            tasks.clone().keep_certified(slice.clone(), identified),
+        );
         spawn.spawn(
             "agent watch",
             tasks.clone().keep_watching(slice_in, configured),
         );
-        spawn.spawn("agent certify", tasks.clone().keep_certified(slice.clone()));
         spawn.spawn(
             "agent report",
             tasks.clone().keep_reporting(slice.clone(), fill),
@@ -175,4 +214,10 @@ pub struct Started {
     pub identity: LiveIdentity,
     /// What the control plane wants to know.
     pub questions: mpsc::Receiver<Question>,
+}
+
+fn unidentified(stage: &Stage) -> Condition {
+    stage
+        .ready
+        .condition("identity", "no certificate from the agent yet")
 }

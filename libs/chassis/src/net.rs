@@ -134,6 +134,43 @@ pub fn bind_unix(setting: &'static str, path: &Path) -> Result<UnixListener, Bin
     Ok(listener)
 }
 
+/// Where neighbours knock.
+pub enum Listener {
+    /// On this machine; the kernel says who they are.
+    Unix(UnixListener),
+    /// From anywhere; certificates say who they are.
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Binds either; the answer's address has the port that was taken.
+    ///
+    /// # Errors
+    /// Names the setting and the address, also one that is a name where an IP address is needed.
+    pub async fn bind(
+        setting: &'static str,
+        address: &Address,
+    ) -> Result<(Self, Address), BindError> {
+        match address {
+            Address::Unix(path) => {
+                bind_unix(setting, path).map(|listener| (Self::Unix(listener), address.clone()))
+            }
+            Address::Tcp(text) => {
+                let parsed = text.parse().map_err(|_no_ip| BindError {
+                    setting,
+                    address: text.clone(),
+                    source: io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "it is not unix:/path or an IP address with a port",
+                    ),
+                })?;
+                let (listener, bound) = bind_tcp(setting, parsed).await?;
+                Ok((Self::Tcp(listener), Address::Tcp(bound.to_string())))
+            }
+        }
+    }
+}
+
 /// A gRPC channel to a Unix socket, connected when it is first used and again when it broke.
 ///
 /// # Errors

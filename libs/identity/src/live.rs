@@ -4,7 +4,7 @@
 mod tls;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use rustls::crypto::CryptoProvider;
@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
+use zen_proto::component::Component;
 
 use crate::accept::Peer;
 use crate::certificate;
@@ -21,6 +22,11 @@ use crate::trust::{Expect, Trust};
 use crate::verify::{Usage, VerifyError, claimed_id, verify};
 
 pub use tls::{ClientAuth, server_auth_only_client_config};
+
+/// Longest pause between looks at a peer without a reason: a sleeping machine's timers sleep too.
+const RECHECK: Duration = Duration::from_secs(60);
+/// Shortest of them.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Why a leaf was not taken into use; the one before stays.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +168,19 @@ impl LiveIdentity {
         self.0.trust.load_full()
     }
 
+    /// Expects this component of the same plane as the leaf in use, at each handshake anew.
+    #[must_use]
+    pub fn neighbour(&self, component: Component) -> Expect {
+        let own = self.clone();
+        Expect::when(move |id| {
+            own.id().is_some_and(|own| {
+                own.plane().is_some()
+                    && (id.tenant(), id.plane()) == (own.tenant(), own.plane())
+                    && id.component() == Some(component)
+            })
+        })
+    }
+
     /// Counts the changes of leaf and trust.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
@@ -179,6 +198,32 @@ impl LiveIdentity {
         };
         self.verify(&peer.chain, Usage::Client, &Expect::exactly(id))
             .map(|_id| ())
+    }
+
+    /// Judges the peer of an accepted connection again whenever leaf or trust change and once its
+    /// certificate ends; resolves when it is not to be believed, or not expected, any more. A peer
+    /// that was let in without a certificate is never judged.
+    pub async fn until_refused(&self, peer: &Peer, expect: &Expect) -> VerifyError {
+        let mut changes = self.changed();
+        loop {
+            // A peer without a chain showed none.
+            if !peer.chain.is_empty()
+                && let Err(error) = self.verify(&peer.chain, Usage::Client, expect)
+            {
+                return error;
+            }
+            let left = peer.not_after.and_then(|end| {
+                let now = self.0.time.current_time()?.as_secs();
+                let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+                end.duration_since(now).ok()
+            });
+            let pause = left.map_or(RECHECK, |left| left.clamp(SOON, RECHECK));
+            tokio::select! {
+                // The sender lives in `self`.
+                _changed = changes.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
     }
 
     /// Judges a chain by today's trust and time.

@@ -119,6 +119,22 @@ async fn another_waits_says_for_whom_and_takes_over_after_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_others_wrote_on_the_lease_stays() {
+    let server = Server::new();
+    let (mut keeper, _) = held(&server, "a").await;
+    server.edit("leases/zen-agent", |lease| {
+        lease["metadata"]["labels"] = serde_json::json!({ "team": "x" });
+    });
+    tokio::time::timeout(Duration::from_secs(30), keeper.keep())
+        .await
+        .unwrap_err();
+    keeper.release().await;
+    let lease = server.object("leases/zen-agent").unwrap();
+    assert_eq!(lease["metadata"]["labels"]["team"], "x", "{lease}");
+    assert!(lease["spec"]["holderIdentity"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_given_back_is_taken_at_once() {
     let server = Server::new();
     let (mut first, _) = held(&server, "a").await;

@@ -1,3 +1,5 @@
+//! What a record means, for every record and any order of looks and writes.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -84,8 +86,8 @@ impl Agent {
         self.acts_until.is_some_and(|until| now < until)
     }
 
-    /// Reads, decides, and may write what it read some time ago.
-    fn turn(&mut self, server: &mut Server, read_at: Instant, written_at: Instant, lost: bool) {
+    /// Reads, decides, and may write.
+    fn turn(&mut self, server: &mut Server, read_at: Instant, lost: bool) {
         let holds = self.acts(read_at);
         let seen = Observed::next(
             self.seen.as_ref(),
@@ -96,14 +98,14 @@ impl Agent {
         if step == Step::Lost {
             self.acts_until = None;
         }
-        if step == Step::Take && seen.version == Some(server.version.to_string()) {
+        let version = Some(server.version.to_string());
+        if step == Step::Take && seen.metadata.resource_version == version {
             server.record = server.record.taken(&self.name, DURATION, at(0));
             server.version += 1;
             // The answer may get lost: then it wrote, and does not know.
             if !lost {
                 self.acts_until = Some(acts_until(read_at, DURATION));
             }
-            let _ = written_at;
         }
         self.seen = Some(seen);
     }
@@ -129,7 +131,7 @@ proptest! {
                 server.record = server.record.released(at(0));
                 server.version += 1;
             } else {
-                agents[who].turn(&mut server, now, now, lost);
+                agents[who].turn(&mut server, now, lost);
             }
             let acting: Vec<_> = agents.iter().filter(|agent| agent.acts(now))
                 .map(|agent| &agent.name).collect();

@@ -274,7 +274,7 @@ async fn an_api_server_that_is_slow_or_throttles_is_asked_again_with_pauses() {
     });
     store.write(Entry::Identity, content(b"one")).await.unwrap();
     assert_eq!(server.requests().len(), 4);
-    server.fate(|_, _| Luck::Status(500));
+    server.fate(|_, _| Luck::Status(503));
     let begun = tokio::time::Instant::now();
     let error = store
         .write(Entry::Identity, content(b"two"))

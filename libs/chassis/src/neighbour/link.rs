@@ -7,10 +7,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use zen_identity::{LiveIdentity, PrivateKey, Trust};
-use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
 use zen_proto::agent::v1::{
     AskRequest, CertifyRequest, ReportRequest, Slice, WatchRequest, ask_request,
 };
@@ -18,6 +17,7 @@ use zen_proto::component::Component;
 use zen_proto::query::v1::{Answer, Query, QueryError, answer};
 use zen_proto::session::v1::ComponentStatus;
 
+use super::agent::Agent;
 use super::{Neighbour, QUESTIONS, Question};
 use crate::backoff::Backoff;
 use crate::chain::Chain;
@@ -29,6 +29,8 @@ use crate::stage::Stage;
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// Pause between looks at the certificate's age.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+/// Shortest time between two certificates if the first is refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// What every task towards the agent needs.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ pub(super) struct Link {
     pub(super) component: Component,
     pub(super) instance: String,
     pub(super) boot_id: String,
-    pub(super) client: AgentServiceClient<Channel>,
+    pub(super) agent: Agent,
     pub(super) identity: LiveIdentity,
     pub(super) slice_file: PathBuf,
     pub(super) stage: Stage,
@@ -88,6 +90,7 @@ impl Link {
                 Ok(()) => failed = 0,
                 Err(error) => {
                     failed += 1;
+                    self.agent.failed(&error);
                     if failed == 3 {
                         tracing::warn!(what, error = %Chain(error.as_ref()), "agent not reached");
                     } else {
@@ -117,7 +120,8 @@ impl Link {
         slices: &watch::Sender<Option<Arc<Slice>>>,
         configured: &Condition,
     ) -> anyhow::Result<()> {
-        let mut stream = self.client.clone().watch(self.hello()).await?.into_inner();
+        self.agent.open().await;
+        let mut stream = self.agent.client().watch(self.hello()).await?.into_inner();
         while let Some(slice) = stream.message().await? {
             let bytes = slice.encode_to_vec();
             let file = self.slice_file.clone();
@@ -135,29 +139,49 @@ impl Link {
         Ok(())
     }
 
+    /// Keeps the certificate fresh; `identified`, if anybody waits for it, holds from the first on.
     pub(super) async fn keep_certified(
         self,
         slice: watch::Receiver<Option<Arc<Slice>>>,
+        identified: Option<Condition>,
     ) -> anyhow::Result<()> {
-        self.again("certify", || self.certify_and_hold(&slice))
-            .await
+        self.again("certify", || {
+            self.certify_and_hold(&slice, identified.as_ref())
+        })
+        .await
     }
 
     /// Gets a leaf certificate and comes back when it is time for the next one.
     async fn certify_and_hold(
         &self,
         slice: &watch::Receiver<Option<Arc<Slice>>>,
+        identified: Option<&Condition>,
     ) -> anyhow::Result<()> {
-        self.certify().await?;
+        let certified = self.certify().await;
+        match (&certified, identified) {
+            (Ok(()), Some(identified)) => identified.ready(),
+            (Err(error), Some(identified)) if !self.identity.has_leaf() => {
+                identified.not_ready(Chain(error.as_ref()).to_string());
+            }
+            _ => {}
+        }
+        certified?;
         let now = self.stage.clock.now();
         let end = self.identity.leaf_not_after().unwrap_or(now);
         let left = end.duration_since(now).unwrap_or_default();
         tracing::info!(valid_for_s = left.as_secs(), "certificate issued");
         let half = (left / 2).max(Duration::from_secs(1));
         let renew_at = now + half;
+        let may_be_refused = Instant::now() + REFUSED_PAUSE;
         // Looked at again and again: a machine that slept has its timers stand still.
         while self.stage.clock.now() < renew_at && self.is_of(slice) {
-            tokio::time::sleep(CERTIFICATE_LOOK.min(half)).await;
+            tokio::select! {
+                () = tokio::time::sleep(CERTIFICATE_LOOK.min(half)) => {}
+                () = self.agent.refused() => {
+                    tokio::time::sleep_until(may_be_refused).await;
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
@@ -178,7 +202,7 @@ impl Link {
             instance: self.instance.clone(),
             csr: key.csr(self.component.as_str())?.into(),
         };
-        let answer = self.client.clone().certify(request).await?.into_inner();
+        let answer = self.agent.certify(request).await?;
         let trust = trust(
             &answer.trust_domain,
             &answer.trust_bundle_pem,
@@ -187,6 +211,7 @@ impl Link {
         self.identity.set_trust(trust);
         let chain = answer.chain.iter().map(|der| der.to_vec().into()).collect();
         self.identity.set_leaf(chain, &key)?;
+        self.agent.renewed();
         Ok(())
     }
 
@@ -204,7 +229,8 @@ impl Link {
         fill: &(impl Fn(&mut ComponentStatus) + Send + Sync),
     ) -> anyhow::Result<()> {
         let (reports, queue) = mpsc::channel(1);
-        let call = self.client.clone();
+        self.agent.open().await;
+        let mut call = self.agent.client();
         let sending = async {
             let mut ready = self.stage.ready.changes();
             let mut slice = slice.clone();
@@ -223,7 +249,7 @@ impl Link {
             }
         };
         let answering = async {
-            call.clone().report(ReceiverStream::new(queue)).await?;
+            call.report(ReceiverStream::new(queue)).await?;
             anyhow::Ok(())
         };
         tokio::select! {
@@ -273,9 +299,10 @@ impl Link {
             message: Some(ask_request::Message::Hello(self.hello())),
         };
         answers.send(hello).await?;
+        self.agent.open().await;
         let mut asked = self
-            .client
-            .clone()
+            .agent
+            .client()
             .ask(ReceiverStream::new(queue))
             .await?
             .into_inner();

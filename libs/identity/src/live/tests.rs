@@ -422,3 +422,40 @@ async fn beyond_the_bound_a_client_waits_for_a_place() {
     drop(first);
     assert!(second.await.is_ok());
 }
+
+#[tokio::test]
+async fn a_peer_is_judged_again_when_trust_changes_and_when_its_leaf_ends() {
+    let (world, time) = (World::new(), StillTime::new());
+    let server = world.live(&time, Some(world.leaf(Component::Egress)));
+    let expect = world.expect(Component::Ingester);
+    let config = server
+        .server_config(expect.clone(), ClientAuth::Optional)
+        .unwrap();
+    let mut echo = Echo::start(config, AcceptOptions::default()).await;
+    let client = world.live(&time, Some(world.leaf(Component::Ingester)));
+    let config = client.client_config(world.expect(Component::Egress));
+    let _client = Client::dial(echo.address, config).await.unwrap();
+    let peer = echo.peer().await;
+
+    let still = |server: &LiveIdentity, expect: &Expect| {
+        let (server, expect, peer) = (server.clone(), expect.clone(), peer.clone());
+        async move { server.until_refused(&peer, &expect).await }
+    };
+    let refused = still(&server, &world.expect(Component::Agent)).await;
+    assert!(matches!(refused, VerifyError::UnexpectedPeer { .. }));
+
+    let mut waiting = Box::pin(still(&server, &expect));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    let trust = Trust::new(domain(), &world.root.cert_pem(), [world.plane]).unwrap();
+    server.set_trust(trust);
+    let refused = tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    assert!(matches!(refused, VerifyError::PlaneRevoked { .. }));
+
+    server.set_trust(world.trust());
+    time.advance(LEAF_VALIDITY - Duration::from_secs(1));
+    let mut waiting = Box::pin(still(&server, &expect));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    time.advance(Duration::from_secs(2));
+    let refused = tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    assert!(matches!(refused, VerifyError::Expired { .. }));
+}

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ports::{self, Port};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -25,24 +27,29 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use zen_agent::kubernetes::{KubernetesConfig, Right, rights};
-use zen_integration_tests::ports::{self, Port};
 
 /// The namespace that everything is in.
-pub(crate) const NAMESPACE: &str = "zen-mesh";
+pub const NAMESPACE: &str = "zen-mesh";
 
 /// One request as rights judge it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Asked {
-    pub(crate) user: String,
-    pub(crate) verb: String,
-    pub(crate) group: String,
-    pub(crate) resource: String,
-    pub(crate) name: String,
+pub struct Asked {
+    /// Whose token came with it.
+    pub user: String,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
+    pub verb: String,
+    /// Empty for the core group.
+    pub group: String,
+    /// In the plural.
+    pub resource: String,
+    /// Of the object; empty where it is not known yet.
+    pub name: String,
 }
 
 /// The server, running or not.
-pub(crate) struct Cluster {
-    port: Port,
+pub struct Cluster {
+    address: SocketAddr,
+    _port: Port,
     certificate: String,
     tls: TlsAcceptor,
     shared: Arc<Shared>,
@@ -102,25 +109,36 @@ struct Change {
 type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 
 impl Cluster {
-    /// Starts one that grants the agent what it says it needs.
-    pub(crate) async fn start() -> Self {
-        let port = ports::reserve().unwrap();
-        let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    /// Starts one on loopback that grants the agent what it says it needs.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts one on an address of this machine.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start_at(host: IpAddr) -> anyhow::Result<Self> {
+        let port = ports::reserve()?;
+        let address = SocketAddr::new(host, port.address.port());
+        let key = rcgen::generate_simple_self_signed(vec![host.to_string()])?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
+            .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![key.cert.der().clone()], der)
-            .unwrap();
+            .with_single_cert(vec![key.cert.der().clone()], der)?;
         let state = State {
             version: 100,
             rights: rights(&KubernetesConfig::default()),
             ..State::default()
         };
         let mut cluster = Self {
-            port,
+            address,
+            _port: port,
             certificate: key.cert.pem(),
             tls: TlsAcceptor::from(Arc::new(config)),
             shared: Arc::new(Shared {
@@ -130,32 +148,51 @@ impl Cluster {
             }),
             running: None,
         };
-        cluster.start_again().await;
-        cluster
+        cluster.start_again().await?;
+        Ok(cluster)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// PEM of its certificate, which is its own root.
+    #[must_use]
+    pub fn ca(&self) -> &str {
+        &self.certificate
     }
 
     /// Starts it on the same port, with what it had.
-    pub(crate) async fn start_again(&mut self) {
-        let listener = TcpListener::bind(self.port.address).await.unwrap();
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(self.address).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(listener, self.tls.clone(), Arc::clone(&self.shared)));
         self.running = Some(tasks);
+        Ok(())
     }
 
     /// Stops it; every connection breaks.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         if let Some(mut tasks) = self.running.take() {
             tasks.shutdown().await;
         }
     }
 
     /// A kubeconfig for this user.
-    pub(crate) fn kubeconfig(&self, folder: &Path, user: &str) -> PathBuf {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn kubeconfig(&self, folder: &Path, user: &str) -> anyhow::Result<PathBuf> {
         let file = folder.join(format!("kubeconfig-{user}"));
         let text = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{ "name": "c", "cluster": {
-                "server": format!("https://{}", self.port.address),
+                "server": format!("https://{}", self.address),
                 "certificate-authority-data": STANDARD.encode(&self.certificate),
             }}],
             "users": [{ "name": "u", "user": { "token": user } }],
@@ -163,12 +200,12 @@ impl Cluster {
                 "cluster": "c", "user": "u", "namespace": NAMESPACE,
             }}],
         });
-        std::fs::write(&file, text.to_string()).unwrap();
-        file
+        std::fs::write(&file, text.to_string())?;
+        Ok(file)
     }
 
     /// As `kubectl apply` of an operator.
-    pub(crate) fn apply(&self, resource: &str, name: &str, mut object: Value) {
+    pub fn apply(&self, resource: &str, name: &str, mut object: Value) {
         object["metadata"]["name"] = name.into();
         let mut state = self.shared.state.lock();
         state.put(resource, name, object);
@@ -176,12 +213,12 @@ impl Cluster {
     }
 
     /// Applies both Secrets of an issued bundle, as the install command does.
-    pub(crate) fn enrol(&self, plane: &str, issued: &Value) {
+    pub fn enrol(&self, plane: &str, issued: &Value) {
         for (name, key, of) in [
             ("zen-enrollment", "bundle.age", "bundle"),
             ("zen-enrollment-key", "identity.txt", "identity"),
         ] {
-            let content = STANDARD.encode(issued[of].as_str().unwrap());
+            let content = STANDARD.encode(issued[of].as_str().unwrap_or_default());
             self.apply(
                 "secrets",
                 name,
@@ -194,21 +231,25 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn get(&self, resource: &str, name: &str) -> Option<Value> {
+    /// An object as it is.
+    #[must_use]
+    pub fn get(&self, resource: &str, name: &str) -> Option<Value> {
         let state = self.shared.state.lock();
         let key = (resource.to_owned(), name.to_owned());
         state.objects.get(&key).cloned()
     }
 
     /// Names of all objects of a resource.
-    pub(crate) fn names(&self, resource: &str) -> BTreeSet<String> {
+    #[must_use]
+    pub fn names(&self, resource: &str) -> BTreeSet<String> {
         let state = self.shared.state.lock();
         let of = state.objects.keys().filter(|(of, _)| of == resource);
         of.map(|(_, name)| name.clone()).collect()
     }
 
     /// Reasons of all Events.
-    pub(crate) fn reasons(&self) -> Vec<String> {
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
         let state = self.shared.state.lock();
         let events = state.objects.iter().filter(|((of, _), _)| of == "events");
         events
@@ -217,22 +258,22 @@ impl Cluster {
     }
 
     /// What was asked since the last call, by anybody.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.state.lock().asked)
     }
 
     /// Grants these rights and no others.
-    pub(crate) fn grant(&self, rights: Vec<Right>) {
+    pub fn grant(&self, rights: Vec<Right>) {
         self.shared.state.lock().rights = rights;
     }
 
     /// From now on everything is answered with this status and `Retry-After`; or nothing is.
-    pub(crate) fn weather(&self, weather: Option<(u16, u64)>) {
+    pub fn weather(&self, weather: Option<(u16, u64)>) {
         self.shared.state.lock().weather = weather;
     }
 
     /// Forgets the history and ends all watches: who was behind gets 410.
-    pub(crate) fn compact(&self, told_as_event: bool) {
+    pub fn compact(&self, told_as_event: bool) {
         {
             let mut state = self.shared.state.lock();
             state.told_as_event = told_as_event;
@@ -244,7 +285,7 @@ impl Cluster {
     }
 
     /// Gives a component's service account a token.
-    pub(crate) fn token(&self, token: &str, user: &str, audiences: &[&str]) {
+    pub fn token(&self, token: &str, user: &str, audiences: &[&str]) {
         let audiences = audiences.iter().map(|&a| a.to_owned()).collect();
         let known = (user.to_owned(), audiences);
         self.shared
@@ -609,6 +650,7 @@ fn whole(code: u16, object: &Value) -> Response<Body> {
     let bytes = Bytes::from(object.to_string());
     let stream = futures::stream::once(async move { Ok(Frame::data(bytes)) });
     let mut response = Response::new(StreamBody::new(stream.boxed()));
-    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }

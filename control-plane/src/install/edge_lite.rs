@@ -1,0 +1,33 @@
+//! The command for Edge Lite: one paste into a shell, safe to run twice. The files it writes are read
+//! by nobody but their owner.
+
+use super::Install;
+
+pub(super) fn command(install: &Install<'_>) -> String {
+    let mut lines = vec![
+        "(".to_owned(),
+        "set -e".to_owned(),
+        "umask 077".to_owned(),
+        format!("dir=\"${{ZEN_DIR:-$HOME/.zen/{}}}\"", install.plane),
+        "mkdir -p \"$dir\"".to_owned(),
+        "cat > \"$dir/bundle.age\" <<'ZEN_BUNDLE'".to_owned(),
+        install.bundle.trim_end().to_owned(),
+        "ZEN_BUNDLE".to_owned(),
+    ];
+    let identity_file = match install.identity {
+        Some(identity) => {
+            lines.push("cat > \"$dir/identity.txt\" <<'ZEN_IDENTITY'".to_owned());
+            lines.push(identity.trim_end().to_owned());
+            lines.push("ZEN_IDENTITY".to_owned());
+            "\"$dir/identity.txt\""
+        }
+        None => "\"${ZEN_IDENTITY_FILE:?set it to the file of the age identity}\"",
+    };
+    lines.push(format!(
+        "exec zen edge run --bundle \"$dir/bundle.age\" --identity {identity_file} \
+         --state-dir \"$dir/state\""
+    ));
+    lines.push(")".to_owned());
+    lines.push(String::new());
+    lines.join("\n")
+}

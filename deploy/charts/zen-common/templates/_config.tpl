@@ -1,0 +1,32 @@
+{{/*
+The configuration file. A chart defines `<chart>.config` with what it decides itself; `settings`
+are the operator's, in the words of docs/configuration.md. The binary refuses what it does not know.
+*/}}
+
+{{- define "zen-common.config" -}}
+{{- $own := include (printf "%s.config" .Chart.Name) . | fromYaml -}}
+{{- if hasKey $own "Error" }}{{ fail (printf "%s.config: %s" .Chart.Name $own.Error) }}{{ end -}}
+{{- $admin := dict "admin" (dict "listen" (printf "%s:9600" .Values.listenAddress)) -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.settings) $admin $own) -}}
+{{- end }}
+
+{{- define "zen-common.configMap" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ .Chart.Name }}-config
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "zen-common.labels" . | nindent 4 }}
+data:
+  config.yaml: |
+    {{- include "zen-common.config" . | nindent 4 }}
+{{- end }}
+
+{{/* How a component finds the agent next to it and proves itself the first time. */}}
+{{- define "zen-common.neighbour" -}}
+agent:
+  address: {{ .Values.agent.address | default (printf "zen-agent.%s.svc:7443" .Release.Namespace) }}
+  trust_dir: /etc/zen/trust
+  token_file: /var/run/secrets/zen/token
+{{- end }}
