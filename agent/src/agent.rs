@@ -53,7 +53,7 @@ impl Agent {
         if held.identity.is_some() {
             enrolment.ready();
         }
-        let plane = Plane::new(stage, store, Herald::silent());
+        let plane = Plane::new(stage, store, Herald::silent()).through(config.proxy.clone());
         plane.enter(held);
         let poll = config.enrollment.poll;
         let driver = Driver::new(plane.clone(), config.plane_id, poll, enrolment);
@@ -67,7 +67,8 @@ impl Agent {
         stage: &Stage,
     ) -> anyhow::Result<Self> {
         let kubernetes = Kubernetes::open(settings, stage).await?;
-        let plane = Plane::new(stage, Kubernetes::no_store(), kubernetes.herald());
+        let plane = Plane::new(stage, Kubernetes::no_store(), kubernetes.herald())
+            .through(config.proxy.clone());
         let course = Course {
             expected: config.plane_id,
             poll: config.enrollment.poll,

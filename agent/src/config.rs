@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zen_chassis::config::default_state_dir;
 use zen_chassis::net::Address;
+use zen_identity::Proxy;
 use zen_proto::ids::PlaneId;
 
 use crate::kubernetes::KubernetesConfig;
@@ -27,6 +28,10 @@ pub struct Config {
     /// User ids that may speak on the socket beside the agent's own and root; at most 64.
     /// Default: none.
     pub allowed_uids: Vec<u32>,
+    /// The HTTP proxy that leads to the control plane, `http://host:port`. Default: none, it is
+    /// dialled directly; `HTTPS_PROXY` is not read.
+    #[serde(with = "proxy_text")]
+    pub proxy: Option<Proxy>,
     /// State in Kubernetes in place of `state_dir`. Default: none.
     pub kubernetes: Option<KubernetesConfig>,
 }
@@ -52,6 +57,7 @@ impl Default for Config {
             enrollment: EnrollmentConfig::default(),
             plane_id: None,
             allowed_uids: Vec::new(),
+            proxy: None,
             kubernetes: None,
         }
     }
@@ -105,5 +111,27 @@ impl Config {
             || self.state_dir.join("enrollment").join(name),
             ToOwned::to_owned,
         )
+    }
+}
+
+/// A proxy as text, or nothing.
+mod proxy_text {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use zen_identity::Proxy;
+
+    pub(super) fn serialize<S: Serializer>(
+        proxy: &Option<Proxy>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        proxy.as_ref().map(ToString::to_string).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Proxy>, D::Error> {
+        Option::<String>::deserialize(from)?
+            .map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
     }
 }

@@ -185,7 +185,7 @@ impl Driver {
             return Ok(self.refused(taken_away()));
         };
         let plane = &self.plane;
-        match enrol::redeem(bundle, &*plane.store, &plane.stage.clock).await {
+        match enrol::redeem(bundle, &*plane.store, &plane.stage.clock, &plane.dial).await {
             Ok(identity) => {
                 plane.adopt(identity);
                 self.work.failed = 0;
@@ -201,7 +201,7 @@ impl Driver {
         let Some(held) = plane.desk.now().identity else {
             return Ok(Event::Retired);
         };
-        match enrol::recover(&held, &*plane.store, &plane.stage.clock).await {
+        match enrol::recover(&held, &*plane.store, &plane.stage.clock, &plane.dial).await {
             Ok(identity) => {
                 plane.adopt(identity);
                 self.work.failed = 0;

@@ -7,7 +7,7 @@ mod call;
 
 use zen_chassis::Clock;
 use zen_chassis::chain::Chain;
-use zen_identity::{PrivateKey, chain_to_pem};
+use zen_identity::{DialOptions, PrivateKey, chain_to_pem};
 use zen_proto::codes::RefusalCode;
 use zen_proto::enrollment::v1::redeem_response::Outcome;
 use zen_proto::enrollment::v1::{Enrolled, RecoverRequest, RedeemRequest, RedeemResponse};
@@ -75,6 +75,7 @@ pub(crate) async fn redeem(
     bundle: &Bundle,
     store: &dyn Store,
     clock: &Clock,
+    dial: &DialOptions,
 ) -> Result<PlaneIdentity, EnrolError> {
     let key = pending_key(bundle.bundle_id, store).await?;
     let request = RedeemRequest {
@@ -91,6 +92,7 @@ pub(crate) async fn redeem(
         trust_domain: &bundle.trust_domain,
         roots_pem: &bundle.trust_bundle_pem,
         clock,
+        dial,
     };
     let enrolled = outcome(from.redeem(request).await?)?;
     let stored = StoredIdentity {
@@ -117,6 +119,7 @@ pub(crate) async fn recover(
     held: &PlaneIdentity,
     store: &dyn Store,
     clock: &Clock,
+    dial: &DialOptions,
 ) -> Result<PlaneIdentity, EnrolError> {
     let old = &held.stored;
     let unusable = |error| refusal_of_answer(&IdentityError::Key(error));
@@ -136,6 +139,7 @@ pub(crate) async fn recover(
         trust_domain: &old.trust_domain,
         roots_pem: &old.roots_pem,
         clock,
+        dial,
     };
     let enrolled = outcome(from.recover(request).await?)?;
     let stored = StoredIdentity {

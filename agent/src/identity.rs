@@ -220,15 +220,21 @@ pub(crate) enum LoadError {
 
 /// The stored identity, if there is one.
 pub(crate) async fn load(store: &dyn Store) -> Result<Option<PlaneIdentity>, LoadError> {
-    let unusable = |error| LoadError::Unusable("the stored identity", error);
     let Some(content) = store.read(Entry::Identity).await? else {
         return Ok(None);
     };
-    let stored: StoredIdentity = from_json(&content).map_err(unusable)?;
+    of_content(&content)
+        .map(Some)
+        .map_err(|error| LoadError::Unusable("the stored identity", error))
+}
+
+/// The identity of a stored form.
+pub(crate) fn of_content(content: &Content) -> Result<PlaneIdentity, IdentityError> {
+    let stored: StoredIdentity = from_json(content)?;
     if stored.version != VERSION {
-        return Err(unusable(IdentityError::Version(stored.version)));
+        return Err(IdentityError::Version(stored.version));
     }
-    PlaneIdentity::new(stored).map(Some).map_err(unusable)
+    PlaneIdentity::new(stored)
 }
 
 /// What is pending; a damaged form counts as none, for a new key is always good.

@@ -4,11 +4,13 @@
 //! `enrol` makes an identity of a bundle, `session` speaks to the control plane, `local` to the
 //! neighbours; `desk` (in `applied`) is where what is in force lies between them. `store` is where
 //! things are kept: in a directory, or, in `kubernetes`, in Secrets of whoever holds the lease.
+//! `doctor` looks for what stands in the way of all this.
 
 mod agent;
 mod applied;
 mod bundle;
 mod config;
+pub mod doctor;
 mod driver;
 mod enrol;
 mod identity;

@@ -1,5 +1,5 @@
 //! Entry point of zen-agent.
 
 fn main() -> std::process::ExitCode {
-    zen_chassis::main::<zen_agent::Agent>()
+    zen_chassis::run::main_with::<zen_agent::Agent>(vec![zen_agent::doctor::subcommand()])
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use zen_chassis::Stage;
 use zen_chassis::chain::Chain;
 use zen_chassis::clock::to_unix_ms;
-use zen_identity::LiveIdentity;
+use zen_identity::{DialOptions, LiveIdentity, Proxy};
 use zen_proto::codes::RefusalCode;
 use zen_proto::component::Component;
 use zen_proto::ids::{PlaneId, TenantId};
@@ -51,6 +51,8 @@ pub(crate) struct Plane {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) desk: Desk,
     pub(crate) live: LiveIdentity,
+    /// How the control plane is dialled.
+    pub(crate) dial: DialOptions,
     pub(crate) roster: Roster,
     pub(crate) router: Router,
     pub(crate) metrics: Metrics,
@@ -82,6 +84,7 @@ impl Plane {
             store,
             desk: Desk::new(nothing.clone()),
             live: LiveIdentity::new(stage.clock.time_provider()),
+            dial: DialOptions::default(),
             roster: Roster::default(),
             router: Router::default(),
             metrics: Metrics::new(&stage.meter),
@@ -89,6 +92,12 @@ impl Plane {
             state: Arc::new(watch::Sender::new(PlaneState::of(&nothing))),
             boot_id: hex::encode(stage.random.bytes::<8>()),
         }
+    }
+
+    /// Dials through this proxy, if one is set.
+    pub(crate) fn through(mut self, proxy: Option<Proxy>) -> Self {
+        self.dial.proxy = proxy;
+        self
     }
 
     /// Takes up what is stored of an earlier life.

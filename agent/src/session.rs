@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use zen_chassis::chain::Chain;
 use zen_chassis::clock::millis;
-use zen_identity::{DialOptions, Expect, chain_from_pem, channel};
+use zen_identity::{Expect, chain_from_pem, channel};
 use zen_proto::codes::RefusalCode;
 use zen_proto::limits;
 use zen_proto::query::v1::{Answer, Query};
@@ -75,7 +75,7 @@ pub(crate) async fn open(plane: &Plane, identity: &PlaneIdentity) -> Result<Sess
         plane.stage.random.fraction(),
     );
     let config = plane.live.client_config(Expect::control_plane());
-    let mut client = SessionServiceClient::new(channel(address, config, DialOptions::default()))
+    let mut client = SessionServiceClient::new(channel(address, config, plane.dial.clone()))
         .max_decoding_message_size(limits::SESSION_MESSAGE)
         .max_encoding_message_size(limits::SESSION_MESSAGE);
     let (up, queue) = mpsc::channel(QUEUE);

@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::context::Connection;
 
 mod deliveries;
+mod edge;
 mod mesh;
 mod people;
 
 pub(crate) use deliveries::{DeadLetters, Deliveries, DeliveryList, Replay};
+pub(crate) use edge::{Doctor, Edge, EdgeInstall, EdgeRun};
 pub(crate) use mesh::{Apply, Export};
 pub(crate) use people::{ApiKey, Audit, User};
 
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     /// An edge plane without Kubernetes.
     #[command(subcommand)]
     Edge(Edge),
+    /// Look for what stands between an agent and its work, and say how to mend it.
+    Doctor(Doctor),
     /// Planes: where components run.
     #[command(subcommand)]
     Plane(Plane),
@@ -120,40 +124,6 @@ pub(crate) struct Up {
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub(crate) log_level: String,
     /// OTLP/gRPC collector for traces, `http://host:4317`.
-    #[arg(long, value_name = "URL")]
-    pub(crate) otlp: Option<String>,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Edge {
-    /// Run an edge plane: agent, ingester and egress in this process.
-    Run(EdgeRun),
-}
-
-#[derive(Args)]
-pub(crate) struct EdgeRun {
-    /// The enrolment bundle; needed until the plane is enrolled.
-    #[arg(long, value_name = "FILE", requires = "identity")]
-    pub(crate) bundle: Option<PathBuf>,
-    /// The age identity that opens the bundle.
-    #[arg(long, value_name = "FILE", requires = "bundle")]
-    pub(crate) identity: Option<PathBuf>,
-    /// Where the plane keeps identity, configuration and events.
-    #[arg(long, value_name = "DIR", default_value = "zen-edge")]
-    pub(crate) state_dir: PathBuf,
-    /// Ingester of this plane.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8083")]
-    pub(crate) ingest: SocketAddr,
-    /// Files that `file:<name>` references mean; default `<state-dir>/secrets`.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) secrets_dir: Option<PathBuf>,
-    /// Admin listener: /livez /readyz /metrics.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9601")]
-    pub(crate) admin: SocketAddr,
-    /// What is logged.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub(crate) log_level: String,
-    /// OTLP/gRPC collector for traces.
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,
 }

@@ -74,12 +74,7 @@ impl Connection {
         let (server, key_file) = match (&self.server, &self.api_key_file) {
             (Some(server), Some(file)) => (server.clone(), file.clone()),
             (_, own_key) => {
-                let bytes = files::read_capped(&self.context, 1024 * 1024).with_context(|| {
-                    "no control plane named: start one with `zen up`, or give --server and \
-                     --api-key-file"
-                })?;
-                let written: ZenJson = serde_json::from_slice(&bytes)
-                    .with_context(|| format!("{} is damaged", self.context.display()))?;
+                let written = self.read("give --server and --api-key-file")?;
                 (
                     written.http,
                     own_key.clone().unwrap_or(written.api_key_file),
@@ -87,5 +82,18 @@ impl Connection {
             }
         };
         Api::new(&server, &key_file, Some(&self.ca_file))
+    }
+
+    /// What `zen up` wrote.
+    pub(crate) fn zen_json(&self) -> anyhow::Result<ZenJson> {
+        self.read("give --control-plane, --bundle or --state-dir")
+    }
+
+    fn read(&self, otherwise: &str) -> anyhow::Result<ZenJson> {
+        let bytes = files::read_capped(&self.context, 1024 * 1024).with_context(|| {
+            format!("no control plane named: start one with `zen up`, or {otherwise}")
+        })?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged", self.context.display()))
     }
 }

@@ -1,9 +1,10 @@
-//! `zen edge run`: Edge Lite, an edge plane without Kubernetes. The bundle is handed to the agent
-//! by file; once the plane is enrolled it is not needed again.
+//! `zen edge`: Edge Lite, an edge plane without Kubernetes, and what keeps it running.
 
+mod enrolment;
+pub(crate) mod health;
+pub(crate) mod install;
 pub(crate) mod plane;
 
-use std::path::Path;
 use std::time::Duration;
 
 use zen_chassis::files;
@@ -13,8 +14,6 @@ use crate::embed::{House, absolute, asked_to_stop, socket_folder};
 use crate::output;
 use plane::Edge;
 
-/// Largest bundle or identity file.
-const FILE: usize = 1024 * 1024;
 /// As long as it takes a person to bring a good bundle.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -23,7 +22,7 @@ pub(crate) async fn run(options: EdgeRun) -> anyhow::Result<()> {
     files::make_private_folder(&state_dir)?;
     let sockets = socket_folder(&state_dir)?;
     if let (Some(bundle), Some(identity)) = (&options.bundle, &options.identity) {
-        hand_over(bundle, identity, &state_dir.join("agent/enrollment"))?;
+        enrolment::hand_over(bundle, identity, &state_dir.join("agent"))?;
     }
     let (mut house, admin) =
         House::open(&options.log_level, options.otlp.clone(), options.admin).await?;
@@ -37,6 +36,7 @@ pub(crate) async fn run(options: EdgeRun) -> anyhow::Result<()> {
         sockets: &sockets,
         ingest: options.ingest,
         secrets_dir,
+        proxy: options.proxy,
     };
     let live = async {
         let ingest = edge.start(&mut house).await?;
@@ -53,15 +53,4 @@ pub(crate) async fn run(options: EdgeRun) -> anyhow::Result<()> {
         () = asked_to_stop() => Ok(()),
     };
     house.close().await.and(outcome)
-}
-
-/// Copies bundle and identity to where the agent looks for them; the agent deletes its copies
-/// when it has redeemed the bundle.
-fn hand_over(bundle: &Path, identity: &Path, folder: &Path) -> anyhow::Result<()> {
-    files::make_private_folder(folder)?;
-    let identity = files::read_capped(identity, FILE)?;
-    let bundle = files::read_capped(bundle, FILE)?;
-    files::write_durable(&folder.join("identity.txt"), &identity, 0o600)?;
-    files::write_durable(&folder.join("bundle.age"), &bundle, 0o600)?;
-    Ok(())
 }

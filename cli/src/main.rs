@@ -1,5 +1,6 @@
 //! `zen`: the one command a person runs. `zen up` is the whole product in one process, `zen edge
-//! run` an edge plane without Kubernetes, every other verb speaks to the REST API.
+//! run` an edge plane without Kubernetes, `zen doctor` looks for what is in an agent's way, every
+//! other verb speaks to the REST API.
 //!
 //! Exit codes: 0 done, 1 failed, 2 there is something to do (`zen apply --plan-only --exit-code`),
 //! 64 wrong usage, 78 wrong configuration.
@@ -7,6 +8,7 @@
 mod api;
 mod args;
 mod context;
+mod doctor;
 mod edge;
 mod embed;
 mod mesh;
@@ -73,6 +75,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "up")]
         Command::Up(options) => up::up(options, output).await,
         Command::Edge(args::Edge::Run(options)) => edge::run(options).await,
+        Command::Edge(args::Edge::Health { admin }) => edge::health::run(admin).await,
+        Command::Edge(args::Edge::Install(options)) => edge::install::run(&options),
+        Command::Doctor(options) => return doctor::run(options, &connection, output).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "zen", &mut std::io::stdout());
             Ok(())

@@ -81,6 +81,7 @@ async fn live(
         sockets,
         ingest: options.edge_ingest,
         secrets_dir: folder.join("secrets"),
+        proxy: None,
     };
     planes::issue(&api, &edge_id, &folder).await?;
     let edge_ingest = edge.start(house).await?;

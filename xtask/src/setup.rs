@@ -27,6 +27,9 @@ const PACKAGES: &[(&[&str], &str)] = &[
     (&["buildah", "--version"], "buildah"),
     (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),
     (&["npm", "--version"], "npm"),
+    // Judges the unit of Edge Lite, and reads its compose file.
+    (&["systemd-analyze", "--version"], "systemd"),
+    (&["docker-compose", "--version"], "docker-compose"),
 ];
 const DEJAVU: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin/postgres";

@@ -21,6 +21,7 @@ pub(super) struct Server<'a> {
     pub(super) trust_domain: &'a str,
     pub(super) roots_pem: &'a str,
     pub(super) clock: &'a Clock,
+    pub(super) dial: &'a DialOptions,
 }
 
 impl Server<'_> {
@@ -54,7 +55,7 @@ impl Server<'_> {
         Ok(EnrollmentServiceClient::new(channel(
             self.address,
             config,
-            DialOptions::default(),
+            self.dial.clone(),
         )))
     }
 

@@ -11,6 +11,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::Secret;
 use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
@@ -77,6 +79,10 @@ impl Thing {
         Self::named("authentication.k8s.io", "tokenreviews", "")
     }
 
+    pub(crate) fn access_reviews() -> Self {
+        Self::named("authorization.k8s.io", "selfsubjectaccessreviews", "")
+    }
+
     fn named(group: &'static str, resource: &'static str, name: &str) -> Self {
         Self {
             group,
@@ -92,7 +98,7 @@ impl Thing {
         };
         let place = match self.resource {
             // Of the whole cluster.
-            "tokenreviews" => String::new(),
+            "tokenreviews" | "selfsubjectaccessreviews" => String::new(),
             _ => format!("/namespaces/{namespace}"),
         };
         let end = match self.name.as_str() {
@@ -229,6 +235,16 @@ impl Api {
             Err(fault) if fault.kind == Kind::Status(404) => Ok(None),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// The Secret of this name, found as a right to list that name alone allows.
+    pub(crate) async fn find_secret(&self, name: &str) -> Result<Option<Secret>, Fault> {
+        let query = format!("?fieldSelector=metadata.name%3D{name}");
+        let found: List<Secret> = self
+            .call(Method::GET, "list", &Thing::secret(""), &query, None)
+            .await?;
+        let is_it = |secret: &Secret| secret.metadata.name.as_deref() == Some(name);
+        Ok(found.items.into_iter().find(is_it))
     }
 
     /// Server-side apply: makes the object, or gives it what `body` says.

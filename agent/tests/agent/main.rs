@@ -5,6 +5,8 @@ mod control_plane;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod enrolment;
 #[cfg(test)]
 mod neighbours;

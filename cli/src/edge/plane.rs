@@ -7,6 +7,7 @@ use zen_agent::Agent;
 use zen_chassis::neighbour::NeighbourSettings;
 use zen_chassis::net::Address;
 use zen_egress::Egress;
+use zen_identity::Proxy;
 use zen_ingester::Ingester;
 
 use crate::embed::House;
@@ -23,6 +24,8 @@ pub(crate) struct Edge<'a> {
     pub(crate) ingest: SocketAddr,
     /// Where `file:<name>` secrets are.
     pub(crate) secrets_dir: PathBuf,
+    /// The proxy that leads to its control plane.
+    pub(crate) proxy: Option<Proxy>,
 }
 
 impl Edge<'_> {
@@ -30,7 +33,8 @@ impl Edge<'_> {
     pub(crate) async fn start(&self, house: &mut House) -> anyhow::Result<SocketAddr> {
         let socket = Address::Unix(self.sockets.join("edge-agent.sock"));
         let egress_socket = Address::Unix(self.sockets.join("edge-egress.sock"));
-        agent(self.plane, self.folder, &socket, house).await?;
+        let proxy = self.proxy.clone();
+        agent(self.plane, self.folder, &socket, proxy, house).await?;
         zen_chassis::files::make_private_folder(&self.secrets_dir)?;
         let agent = NeighbourSettings {
             address: socket,
@@ -63,11 +67,13 @@ pub(crate) async fn agent(
     plane: &str,
     folder: &Path,
     socket: &Address,
+    proxy: Option<Proxy>,
     house: &mut House,
 ) -> anyhow::Result<()> {
     let config = zen_agent::Config {
         state_dir: folder.join("agent"),
         listen: socket.clone(),
+        proxy,
         ..zen_agent::Config::default()
     };
     house.start::<Agent, _>(plane, config, |_| ()).await

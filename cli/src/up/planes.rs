@@ -60,7 +60,7 @@ impl Data<'_> {
         let folder = self.state_dir.join("data");
         let socket = Address::Unix(self.sockets.join("data-agent.sock"));
         issue(api, self.id, &folder).await?;
-        agent("data", &folder, &socket, house).await?;
+        agent("data", &folder, &socket, None, house).await?;
         let agent = NeighbourSettings {
             address: socket,
             ..NeighbourSettings::default()

@@ -171,6 +171,20 @@ impl Provider for Part<'_> {
     }
 }
 
+/// The first of these environment variables that says something. They are no settings of ours:
+/// only for telling people what other programs go by.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is the reader of the environment"
+)]
+pub fn first_set<'a>(variables: &[&'a str]) -> Option<(&'a str, String)> {
+    variables.iter().find_map(|variable| {
+        let value = std::env::var(variable).ok()?;
+        (!value.is_empty()).then_some((*variable, value))
+    })
+}
+
 /// A state directory default: `/var/lib/zen/<component>`.
 #[must_use]
 pub fn default_state_dir(component: &str) -> PathBuf {

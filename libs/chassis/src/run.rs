@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,11 +48,47 @@ pub trait App: Sized + Send + 'static {
     fn run(self, stage: Stage) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
+/// What a subcommand does with the component's settings and its own arguments.
+type Action<C> = Box<dyn FnOnce(C, ArgMatches) -> BoxFuture<'static, ExitCode>>;
+
+/// Something else that a component's binary does with the component's settings, in place of
+/// running it.
+pub struct Subcommand<C> {
+    command: Command,
+    action: Action<C>,
+}
+
+impl<C> Subcommand<C> {
+    /// `command` is its name, arguments and help; `--config` and `--set` are added.
+    #[must_use]
+    pub fn new(
+        command: Command,
+        action: impl FnOnce(C, ArgMatches) -> BoxFuture<'static, ExitCode> + 'static,
+    ) -> Self {
+        Self {
+            command,
+            action: Box::new(action),
+        }
+    }
+}
+
 /// The `main` of a component's binary.
 #[must_use]
 pub fn main<A: App>() -> ExitCode {
-    match flags::<A>(std::env::args_os()) {
-        Ok(flags) => start::<A>(&flags),
+    main_with::<A>(Vec::new())
+}
+
+/// The `main` of a component's binary that does other things too.
+#[must_use]
+pub fn main_with<A: App>(mut others: Vec<Subcommand<A::Config>>) -> ExitCode {
+    match flags::<A>(&others, std::env::args_os()) {
+        Ok((flags, asked)) => {
+            let action = asked.and_then(|(name, matches)| {
+                let place = others.iter().position(|o| o.command.get_name() == name)?;
+                Some((others.swap_remove(place).action, matches))
+            });
+            start::<A>(&flags, action)
+        }
         Err(error) => {
             // Nothing is left to do if the terminal is gone.
             let _printed = error.print();
@@ -69,7 +106,13 @@ struct Flags {
     dump: bool,
 }
 
-fn flags<A: App>(arguments: impl Iterator<Item = OsString>) -> Result<Flags, clap::Error> {
+/// The name of a subcommand, and what was said to it.
+type Asked = Option<(String, ArgMatches)>;
+
+fn flags<A: App>(
+    others: &[Subcommand<A::Config>],
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<(Flags, Asked), clap::Error> {
     let prefix = A::COMPONENT.to_uppercase().replace('-', "_");
     let matches = Command::new(A::COMPONENT)
         .bin_name(format!("zen-{}", A::COMPONENT))
@@ -82,6 +125,7 @@ fn flags<A: App>(arguments: impl Iterator<Item = OsString>) -> Result<Flags, cla
                 .long("config")
                 .value_name("FILE")
                 .value_parser(clap::value_parser!(std::path::PathBuf))
+                .global(true)
                 .help("YAML file with settings; it must exist"),
         )
         .arg(
@@ -89,6 +133,7 @@ fn flags<A: App>(arguments: impl Iterator<Item = OsString>) -> Result<Flags, cla
                 .long("set")
                 .value_name("KEY=VALUE")
                 .action(ArgAction::Append)
+                .global(true)
                 .help("one setting, keys dotted; may be repeated"),
         )
         .arg(
@@ -97,8 +142,12 @@ fn flags<A: App>(arguments: impl Iterator<Item = OsString>) -> Result<Flags, cla
                 .action(ArgAction::SetTrue)
                 .help("print the settings in force and end"),
         )
+        .subcommands(others.iter().map(|other| other.command.clone()))
         .try_get_matches_from(arguments)?;
-    Ok(Flags {
+    let asked = matches
+        .subcommand()
+        .map(|(name, matches)| (name.to_owned(), matches.clone()));
+    let flags = Flags {
         sources: Sources {
             file: matches.get_one("config").cloned(),
             set: matches
@@ -108,7 +157,8 @@ fn flags<A: App>(arguments: impl Iterator<Item = OsString>) -> Result<Flags, cla
                 .collect(),
         },
         dump: matches.get_flag("dump-config"),
-    })
+    };
+    Ok((flags, asked))
 }
 
 #[expect(
@@ -116,7 +166,7 @@ fn flags<A: App>(arguments: impl Iterator<Item = OsString>) -> Result<Flags, cla
     clippy::print_stderr,
     reason = "before there is a log"
 )]
-fn start<A: App>(flags: &Flags) -> ExitCode {
+fn start<A: App>(flags: &Flags, action: Option<(Action<A::Config>, ArgMatches)>) -> ExitCode {
     let loaded = config::load::<A::Config>(A::COMPONENT, &flags.sources);
     let (frame, own) = match loaded {
         Ok(loaded) => loaded,
@@ -148,7 +198,10 @@ fn start<A: App>(flags: &Flags) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run::<A>(frame, own));
+    let code = match action {
+        Some((action, matches)) => runtime.block_on(action(own, matches)),
+        None => runtime.block_on(run::<A>(frame, own)),
+    };
     // A second signal or a spent grace must not wait for threads that do not end.
     runtime.shutdown_background();
     code

@@ -23,7 +23,7 @@ use tonic::transport::server::Connected;
 use crate::certificate;
 use crate::dial::tls_failure_code;
 use crate::spiffe::SpiffeId;
-use crate::verify::id_of_leaf;
+use crate::verify::claimed_id;
 
 /// Pause after the operating system refuses to accept (no file descriptors left, usually).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -251,7 +251,7 @@ fn peer_of(
             chain,
         });
     };
-    let (id, not_after) = (id_of_leaf(&chain)?, certificate::not_after(leaf)?);
+    let (id, not_after) = (claimed_id(&chain)?, certificate::not_after(leaf)?);
     Ok(Peer {
         id: Some(id),
         address,

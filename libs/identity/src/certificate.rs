@@ -22,6 +22,16 @@ pub fn not_after(certificate: &CertificateDer<'_>) -> Result<SystemTime, VerifyE
     ))
 }
 
+/// Who says to have issued the certificate, one line for people.
+///
+/// # Errors
+/// [`VerifyError::Malformed`] if the bytes are no certificate.
+pub fn issuer(certificate: &CertificateDer<'_>) -> Result<String, VerifyError> {
+    let text = parse(certificate)?.issuer().to_string();
+    let printable = text.chars().filter(|c| !c.is_control());
+    Ok(printable.take(200).collect())
+}
+
 /// When the certificate begins.
 pub(crate) fn not_before(certificate: &CertificateDer<'_>) -> Result<SystemTime, VerifyError> {
     Ok(system_time(

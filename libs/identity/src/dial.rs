@@ -19,18 +19,24 @@ use tower::service_fn;
 
 use crate::verify::VerifyError;
 
+mod proxy;
+
+pub use proxy::{ConnectError, Proxy, ProxyError};
+
 /// How long a fresh connection waits for the server's first frame before it is used unheard.
 const FIRST_FRAME: Duration = Duration::from_secs(3);
 /// How long an HTTP/2 ping may stay without an answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The bounds of a dialled connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DialOptions {
-    /// Time for name resolution, TCP and TLS together.
+    /// Time for name resolution, TCP, proxy and TLS together.
     pub connect_timeout: Duration,
     /// Pause between HTTP/2 pings, also on an idle connection; a ping unanswered for 10 s ends it.
     pub keepalive: Duration,
+    /// The proxy to go through; default none.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for DialOptions {
@@ -38,6 +44,7 @@ impl Default for DialOptions {
         Self {
             connect_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(20),
+            proxy: None,
         }
     }
 }
@@ -56,6 +63,17 @@ pub enum DialError {
         /// What the operating system said.
         #[source]
         source: io::Error,
+    },
+    /// The proxy does not lead there.
+    #[error("no way to {address} through the proxy {proxy}")]
+    Proxy {
+        /// Where to.
+        address: String,
+        /// Which proxy.
+        proxy: Proxy,
+        /// What it did.
+        #[source]
+        source: ConnectError,
     },
     /// It took too long.
     #[error("no connection to {address} within {limit:?}")]
@@ -114,11 +132,13 @@ pub fn channel(address: &str, config: Arc<ClientConfig>, options: DialOptions) -
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
     let places = places.map(Arc::new).map_err(|DialAddress(text)| text);
+    let way = Arc::new(options);
     endpoint.connect_with_connector_lazy(service_fn(move |_uri: Uri| {
         let (places, connector) = (places.clone(), TlsConnector::from(config.clone()));
+        let way = Arc::clone(&way);
         async move {
             let places = places.map_err(DialError::Address)?;
-            connect_any(&places, &connector, options.connect_timeout)
+            connect_any(&places, &connector, &way)
                 .await
                 .map(TokioIo::new)
         }
@@ -165,12 +185,12 @@ fn bare(host: &str) -> &str {
 async fn connect_any(
     places: &[Place],
     connector: &TlsConnector,
-    limit: Duration,
+    way: &DialOptions,
 ) -> Result<TlsStream<TcpStream>, DialError> {
-    let share = limit / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
+    let share = way.connect_timeout / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
     let mut failed = DialError::Address(String::new());
     for place in places {
-        match connect(place, connector, share).await {
+        match connect(place, connector, way.proxy.as_ref(), share).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = error,
         }
@@ -181,17 +201,12 @@ async fn connect_any(
 async fn connect(
     place: &Place,
     connector: &TlsConnector,
+    proxy: Option<&Proxy>,
     limit: Duration,
 ) -> Result<TlsStream<TcpStream>, DialError> {
     let address = place.authority.to_string();
     let dial = async {
-        let refused = |source| DialError::Connect {
-            address: address.clone(),
-            source,
-        };
-        let target = (bare(place.authority.host()), place.port);
-        let socket = TcpStream::connect(target).await.map_err(refused)?;
-        socket.set_nodelay(true).map_err(refused)?;
+        let socket = socket(place, proxy).await?;
         let failed = |source| DialError::Tls {
             address: address.clone(),
             source,
@@ -210,6 +225,29 @@ async fn connect(
     tokio::time::timeout(limit, dial)
         .await
         .unwrap_or_else(|_elapsed| Err(timed_out()))
+}
+
+/// The connection below TLS.
+async fn socket(place: &Place, proxy: Option<&Proxy>) -> Result<TcpStream, DialError> {
+    let address = place.authority.to_string();
+    if let Some(proxy) = proxy {
+        return proxy
+            .connect(&address)
+            .await
+            .map_err(|source| DialError::Proxy {
+                address,
+                proxy: proxy.clone(),
+                source,
+            });
+    }
+    let refused = |source| DialError::Connect {
+        address: address.clone(),
+        source,
+    };
+    let target = (bare(place.authority.host()), place.port);
+    let socket = TcpStream::connect(target).await.map_err(refused)?;
+    socket.set_nodelay(true).map_err(refused)?;
+    Ok(socket)
 }
 
 /// Waits for the server's first bytes, without taking them.
@@ -236,8 +274,12 @@ pub fn dial_failure(error: &(dyn Error + 'static)) -> DialFailure {
         if let Some(tls) = rustls_error(error) {
             return tls_failure(tls);
         }
-        if let Some(DialError::Connect { .. } | DialError::Timeout { .. } | DialError::Address(_)) =
-            error.downcast_ref()
+        if let Some(
+            DialError::Connect { .. }
+            | DialError::Proxy { .. }
+            | DialError::Timeout { .. }
+            | DialError::Address(_),
+        ) = error.downcast_ref()
         {
             return DialFailure::Unreachable;
         }

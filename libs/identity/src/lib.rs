@@ -19,15 +19,17 @@ mod verify;
 
 pub use accept::{AcceptOptions, Peer, RefusedHook, TlsConnection, accept};
 pub use authority::{CLOCK_SLACK, IssueError, PlaneCa, RootCa};
-pub use certificate::{not_after, public_key_sha256, spki};
+pub use certificate::{issuer, not_after, public_key_sha256, spki};
 pub use csr::{CsrError, csr_public_key_sha256, csr_spki};
-pub use dial::{DialError, DialFailure, DialOptions, channel, dial_failure};
+pub use dial::{
+    ConnectError, DialError, DialFailure, DialOptions, Proxy, ProxyError, channel, dial_failure,
+};
 pub use key::{KeyError, PrivateKey, verify_signature};
 pub use live::{ClientAuth, Leaf, LeafError, LiveIdentity, server_auth_only_client_config};
 pub use pem::{PemError, chain_from_pem, chain_to_pem};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
 pub use trust::{Expect, Trust, TrustError};
-pub use verify::{Usage, VerifyError, verify};
+pub use verify::{Usage, VerifyError, claimed_id, verify};
 
 #[cfg(test)]
 mod tests {

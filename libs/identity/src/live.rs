@@ -19,7 +19,7 @@ use crate::certificate;
 use crate::key::{KeyError, PrivateKey};
 use crate::spiffe::SpiffeId;
 use crate::trust::{Expect, Trust};
-use crate::verify::{Usage, VerifyError, id_of_leaf, verify};
+use crate::verify::{Usage, VerifyError, claimed_id, verify};
 
 pub use tls::{ClientAuth, server_auth_only_client_config};
 
@@ -112,7 +112,7 @@ impl LiveIdentity {
         chain: Vec<CertificateDer<'static>>,
         key: &PrivateKey,
     ) -> Result<(), LeafError> {
-        let id = id_of_leaf(&chain)?;
+        let id = claimed_id(&chain)?;
         let not_after = chain
             .first()
             .map_or(Ok(SystemTime::UNIX_EPOCH), certificate::not_after)?;

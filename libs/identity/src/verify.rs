@@ -162,7 +162,7 @@ pub fn verify(
     now: UnixTime,
 ) -> Result<SpiffeId, VerifyError> {
     let issuer = trusted_issuer(chain, usage, trust, now)?;
-    let id = id_of_leaf(chain)?;
+    let id = claimed_id(chain)?;
     if id.trust_domain() != trust.trust_domain() {
         let (found, trusted) = (id.trust_domain().clone(), trust.trust_domain().clone());
         return Err(VerifyError::TrustDomainMismatch { found, trusted });
@@ -186,8 +186,11 @@ pub fn verify(
     Ok(id)
 }
 
-/// The id that the chain's leaf names, not yet believed.
-pub(crate) fn id_of_leaf(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, VerifyError> {
+/// The id that the chain's leaf names, not believed by anybody: for telling people who answered.
+///
+/// # Errors
+/// [`VerifyError`] if it names none, several, or none of this product.
+pub fn claimed_id(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, VerifyError> {
     let leaf = parse(chain.first().ok_or_else(no_certificate)?)?;
     match uris(&leaf)?.as_slice() {
         [] => Err(VerifyError::IdMissing),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use futures::future::{Ready, ready};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::body::Body;
@@ -261,4 +261,95 @@ async fn what_answers_without_tls_is_untrusted() {
 async fn an_ipv6_address_is_dialled_in_brackets() {
     assert!(Place::parse("[::1]:7443").is_ok_and(|place| place.port == 7443));
     assert!(Place::parse("::1:7443").is_err());
+}
+
+/// A proxy: leads one connection after the other to where CONNECT says, or answers with `refusal`.
+async fn proxy(refusal: Option<&'static str>, tasks: &mut JoinSet<()>) -> Proxy {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(async move {
+        while let Ok((mut near, _address)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(near.read_u8().await.unwrap());
+            }
+            if let Some(answer) = refusal {
+                near.write_all(answer.as_bytes()).await.unwrap();
+                continue;
+            }
+            let head = String::from_utf8(head).unwrap();
+            let to = head.split(' ').nth(1).unwrap();
+            let mut far = TcpStream::connect(to).await.unwrap();
+            near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                .await
+                .unwrap();
+            tokio::spawn(async move {
+                let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    format!("http://{address}").parse().unwrap()
+}
+
+fn through(proxy: Proxy) -> DialOptions {
+    DialOptions {
+        proxy: Some(proxy),
+        ..soon()
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_leads_to_the_server_and_the_server_is_judged_as_ever() {
+    let stage = Stage::new().await;
+    let mut tasks = JoinSet::new();
+    let way = through(proxy(None, &mut tasks).await);
+    let (address, id) = (stage.address.to_string(), stage.client.id().unwrap());
+    let config = stage.client.client_config(Expect::control_plane());
+    let answer = ask(channel(&address, config, way.clone())).await;
+    assert_eq!(answer, Ok(id.to_string()));
+    let config = stage
+        .client
+        .client_config(stage.world.expect(Component::Bridge));
+    let refused = ask(channel(&address, config, way)).await;
+    assert_eq!(refused, Err(DialFailure::Untrusted("UNEXPECTED_PEER")));
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_lead_on_is_told() {
+    let stage = Stage::new().await;
+    let mut tasks = JoinSet::new();
+    for answer in [
+        "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+        "SSH-2.0-OpenSSH\r\n\r\n",
+    ] {
+        let way = through(proxy(Some(answer), &mut tasks).await);
+        let config = stage.client.client_config(Expect::control_plane());
+        let refused = ask(channel(&stage.address.to_string(), config, way.clone())).await;
+        assert_eq!(refused, Err(DialFailure::Unreachable));
+        let told = way.proxy.unwrap().connect("far.example:443").await;
+        match told {
+            Err(ConnectError::Refused(line)) => {
+                assert_eq!(line, "407 Proxy Authentication Required");
+            }
+            other => assert!(matches!(other, Err(ConnectError::NotHttp))),
+        }
+    }
+}
+
+#[test]
+fn a_proxy_is_an_http_address_and_nothing_secret() {
+    for good in ["http://proxy.example:3128", "http://[::1]:3128"] {
+        assert_eq!(good.parse::<Proxy>().unwrap().to_string(), good);
+    }
+    assert!("http://proxy.example:3128/".parse::<Proxy>().is_ok());
+    for wrong in [
+        "proxy:3128",
+        "https://proxy:3128",
+        "http://proxy",
+        "http://u:hunter2@proxy:3128",
+        "http://proxy:3128/path",
+    ] {
+        let error = wrong.parse::<Proxy>().unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{wrong}");
+    }
 }
