@@ -167,7 +167,8 @@ fn an_image_built_again_has_the_same_digest() {
     let tag = "zen-mesh/zen-bridge:again";
     let mut words: Vec<_> = arguments.lines().collect();
     words.extend(["--tag", tag]);
-    words.extend(folder().join("context").to_str());
+    let context = folder().join("context");
+    words.extend(context.to_str());
     let built = Command::new("buildah").args(&words).output().unwrap();
     assert!(built.status.success(), "{built:?}");
     let to = format!("oci:{}:again", scratch.path().join("oci").display());

@@ -247,7 +247,6 @@ impl Product {
     }
 
     /// For whoever reads the test's output.
-    #[expect(clippy::print_stderr, reason = "a figure of the test")]
     pub(crate) fn say(&self, text: &str) {
         eprintln!("{text}");
     }
