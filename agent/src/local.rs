@@ -246,17 +246,17 @@ impl AgentService for Local {
         let caller = Caller::of(&request)?;
         let (metadata, _, request) = request.into_parts();
         let component = neighbour(&request.component, &request.instance)?;
-        match caller {
-            // Only for as long as it has no certificate.
-            Caller::Stranger(from) => {
-                let contact = self.admission.first_contact(component, from, &metadata);
-                contact.await?;
-            }
-            known => known.must_be(component)?,
+        if !matches!(caller, Caller::Stranger(_)) {
+            caller.must_be(component)?;
         }
         let identity = self.desk.now().identity.ok_or_else(|| {
             Status::failed_precondition("the plane is not enrolled; see the agent's /readyz")
         })?;
+        // Last, since it costs others something.
+        if let Caller::Stranger(from) = caller {
+            let contact = self.admission.first_contact(component, from, &metadata);
+            contact.await?;
+        }
         let chain = identity
             .leaf(&request.csr, component, self.clock.now())
             .map_err(|error| match error {

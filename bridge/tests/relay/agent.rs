@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 use zen_chassis::Clock;
-use zen_identity::PlaneCa;
+use zen_identity::{AcceptOptions, ClientAuth, Expect, LiveIdentity, Peer, PlaneCa, accept};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
     AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
@@ -47,6 +47,30 @@ impl FakeAgent {
             .serve_with_incoming(UnixListenerStream::new(listener));
         tokio::spawn(server);
         agent
+    }
+
+    /// Serves over TCP as well, as the agent that this identity names: a first certificate is given
+    /// for the token, everything else by certificate.
+    pub(crate) async fn serve_tcp(&self, live: &LiveIdentity, token: &'static str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let bridges = Expect::any_component(&[Component::Bridge]);
+        let tls = live.server_config(bridges, ClientAuth::Optional).unwrap();
+        let service =
+            AgentServiceServer::with_interceptor(self.clone(), move |call: Request<()>| {
+                let peer = call.extensions().get::<Peer>().unwrap();
+                let shown = call.metadata().get("authorization");
+                let right = shown.is_some_and(|shown| *shown == format!("Bearer {token}"));
+                if peer.id.is_some() || right {
+                    return Ok(call);
+                }
+                Err(Status::unauthenticated("neither certificate nor token"))
+            });
+        let server = tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(accept(listener, tls, AcceptOptions::default()));
+        tokio::spawn(server);
+        address
     }
 
     /// Changes the configuration under the bridge.

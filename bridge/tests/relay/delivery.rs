@@ -54,6 +54,27 @@ async fn a_published_parcel_reaches_the_attached_egress_and_is_settled_by_its_ac
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_whose_agent_is_in_another_container_relays() {
+    let world = World::new();
+    let plane = world.served_plane(world.tenant());
+    let bridge = world.start(world.config_over_tcp().await).await;
+    let ingester = world.client(&bridge, &world.data, Ingester);
+    let mut publisher = Publisher::connect(ingester).await.unwrap();
+    let mut egress = Egress::attach(world.client(&bridge, &plane, EgressRole))
+        .await
+        .unwrap();
+    egress.grant(10).await;
+    assert_eq!(publisher.publish(parcels(&world, &plane, 2)).await, []);
+    let taken = egress.take(2).await;
+    egress.acknowledge(&taken).await;
+    world
+        .agent
+        .reported(|status| status.ready && status.queue_depth == 0)
+        .await;
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_keep_the_order_of_requests_that_are_under_way_together() {
     let world = World::new();
     let tenant = world.tenant();

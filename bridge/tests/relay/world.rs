@@ -203,13 +203,8 @@ impl World {
             .await;
     }
 
-    /// A client of the bridge with the certificate of one of the plane's components.
-    pub(crate) fn client(
-        &self,
-        running: &Running,
-        plane: &Plane,
-        component: Component,
-    ) -> RelayServiceClient<Channel> {
+    /// What one of the plane's components shows and trusts.
+    pub(crate) fn component(&self, plane: &Plane, component: Component) -> LiveIdentity {
         let identity = LiveIdentity::new(self.clock.time_provider());
         let domain = TrustDomain::parse("zen.test").unwrap();
         identity.set_trust(Trust::new(domain, &self.root.cert_pem(), []).unwrap());
@@ -220,6 +215,38 @@ impl World {
             .sign_leaf(&csr, component, self.clock.now(), DAY)
             .unwrap();
         identity.set_leaf(chain, &key).unwrap();
+        identity
+    }
+
+    /// Settings of a bridge whose agent is in another container, with what is mounted for that.
+    pub(crate) async fn config_over_tcp(&self) -> Config {
+        let live = self.component(&self.data, Component::Agent);
+        let mut config = self.config();
+        let address = self.agent.serve_tcp(&live, "projected").await;
+        config.agent.address = Address::Tcp(address);
+        config.agent.trust_dir = self.folder.path().join("trust");
+        config.agent.token_file = self.folder.path().join("token");
+        std::fs::write(&config.agent.token_file, "projected\n").unwrap();
+        std::fs::create_dir(&config.agent.trust_dir).unwrap();
+        for (name, text) in [
+            ("roots.pem", self.root.cert_pem()),
+            ("trust-domain", "zen.test".to_owned()),
+            ("tenant-id", self.data.tenant.to_string()),
+            ("plane-id", self.data.id.to_string()),
+        ] {
+            std::fs::write(config.agent.trust_dir.join(name), text).unwrap();
+        }
+        config
+    }
+
+    /// A client of the bridge with the certificate of one of the plane's components.
+    pub(crate) fn client(
+        &self,
+        running: &Running,
+        plane: &Plane,
+        component: Component,
+    ) -> RelayServiceClient<Channel> {
+        let identity = self.component(plane, component);
         let expect = Expect::component(self.data.tenant, self.data.id, Component::Bridge);
         let tls = identity.client_config(expect);
         RelayServiceClient::new(channel(

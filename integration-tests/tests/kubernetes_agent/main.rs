@@ -2,6 +2,8 @@
 //! with versions, conflicts, watches, rights by name and bad days.
 #![cfg(test)]
 
+mod containers;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -102,7 +102,7 @@ impl Agent {
             match self.client().certify(request.clone()).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) if is_refusal(&status) => {
-                    tracing::info!(%status, "certificate not taken any more; proving by token");
+                    tracing::debug!(%status, "certificate not taken any more; proving by token");
                 }
                 Err(status) => return Err(tcp.explain(status)),
             }
