@@ -11,8 +11,7 @@ use anyhow::Context;
 
 #[expect(
     clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "cargo and its build scripts speak by environment and standard output"
+    reason = "cargo tells its build scripts by environment"
 )]
 fn main() -> anyhow::Result<()> {
     let charts = Path::new("../deploy/charts");

@@ -1,5 +1,6 @@
 //! The charts that a running control plane serves, asked for with the real helm, and the install command
 //! it hands out, run with the real helm in it.
+#![cfg(test)]
 
 use std::ffi::OsStr;
 use std::fs;

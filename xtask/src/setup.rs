@@ -19,6 +19,10 @@ const PACKAGES: &[(&[&str], &str)] = &[
     (&["test", "-e", DEJAVU], "fonts-dejavu-core"),
     // The tests start servers of their own from these binaries.
     (&["test", "-x", POSTGRES], "postgresql-15"),
+    // An engine of the tests' own runs the images, in networks that the tests cut.
+    (&["dockerd", "--version"], "docker.io"),
+    (&["iptables", "--version"], "iptables"),
+    (&["ip", "-V"], "iproute2"),
     // Builds images without an engine, and always the same ones.
     (&["buildah", "--version"], "buildah"),
     (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),

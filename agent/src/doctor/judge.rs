@@ -164,7 +164,7 @@ fn tls(looked: &Looked, trust: Option<&Trust>, now: SystemTime) -> JudgedTls {
     };
     match &looked.tls {
         None => without_time(Row::skipped(TLS, "there is no connection")),
-        Some(Tls::Foreign) => failed("what answers does not speak TLS"),
+        Some(Tls::Plain) => failed("what answers does not speak TLS"),
         Some(Tls::Failed(error)) => failed(error),
         Some(Tls::TimedOut(limit)) => failed(&format!("no handshake within {limit:?}")),
         Some(Tls::Shown { chain, date }) => {

@@ -16,7 +16,7 @@ use super::{in_service, shown_time};
 use crate::control::Control;
 use crate::install::{self, Choice, Form, Install, Part};
 use crate::permissions::Operation;
-use crate::plane::PlaneKind;
+use crate::plane::{Plane, PlaneKind};
 use crate::principal::Principal;
 use crate::problem::Problem;
 use crate::store::{EventKind, NewBundle, NewEvent};
@@ -127,6 +127,19 @@ impl Control {
         self.store.issue_bundle(&new, &event, &entry).await?;
         tracing::info!(plane = %plane.id, bundle = %bundle.bundle_id, "bundle issued");
         let identity = identity.map(|identity| identity.to_secret_text().to_string());
+        Ok(self.handed_out(&plane, &bundle, sealed, identity, &choice, repository))
+    }
+
+    /// The bundle with what installs the plane.
+    fn handed_out(
+        &self,
+        plane: &Plane,
+        bundle: &Bundle,
+        sealed: String,
+        identity: Option<String>,
+        choice: &Choice,
+        repository: &str,
+    ) -> BundleView {
         let expires_at = shown_time(bundle.expires_at_ms);
         let install = Install {
             plane: plane.id,
@@ -141,12 +154,12 @@ impl Control {
             repository,
             image_registry: self.image_registry.as_deref(),
         };
-        let handed = install.hand_out(&choice);
+        let handed = install.hand_out(choice);
         let (manifests, values) = match handed.gitops {
             Some(gitops) => (Some(gitops.manifests), Some(gitops.values)),
             None => (None, None),
         };
-        Ok(BundleView {
+        BundleView {
             bundle_id: bundle.bundle_id.to_string(),
             plane_id: plane.id.to_string(),
             install_command: handed.command,
@@ -155,7 +168,7 @@ impl Control {
             expires_at,
             bundle: sealed,
             identity,
-        })
+        }
     }
 
     /// Where a cluster finds the charts, for who sent these headers.

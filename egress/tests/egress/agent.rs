@@ -60,6 +60,35 @@ impl Authority {
         PlaneCa::new(key, chain, root.trust_domain().clone()).unwrap()
     }
 
+    /// What a component of this plane, or of another one, shows and trusts.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "certificates are judged by the real time"
+    )]
+    pub(crate) fn component(
+        &self,
+        component: Component,
+        plane: PlaneId,
+        validity: Duration,
+    ) -> LiveIdentity {
+        let now = SystemTime::now();
+        let ca = Self::plane_ca(&self.root, self.tenant, plane, now);
+        let key = PrivateKey::generate().unwrap();
+        let csr = key.csr(component.as_str()).unwrap();
+        let chain = ca.sign_leaf(&csr, component, now, validity).unwrap();
+        let identity = self.nobody();
+        identity.set_leaf(chain, &key).unwrap();
+        identity
+    }
+
+    /// Somebody who trusts this domain and has no certificate.
+    pub(crate) fn nobody(&self) -> LiveIdentity {
+        let identity = LiveIdentity::new(Clock::system().time_provider());
+        let domain = self.root.trust_domain().clone();
+        identity.set_trust(Trust::new(domain, &self.root.cert_pem(), []).unwrap());
+        identity
+    }
+
     /// The identity of a bridge in another plane of the same domain.
     #[expect(
         clippy::disallowed_methods,

@@ -18,6 +18,8 @@ mod replay;
 #[cfg(test)]
 mod target;
 #[cfg(test)]
+mod tcp;
+#[cfg(test)]
 mod trials;
 #[cfg(test)]
 mod world;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::transport::Channel;
 use zen_chassis::neighbour::NeighbourSettings;
 use zen_chassis::net::{Address, local_channel};
 use zen_chassis::{App, Clock, Stage};
@@ -25,9 +27,9 @@ pub(crate) struct World {
 
 /// An egress that runs in this process.
 pub(crate) struct Running {
-    stage: Stage,
+    pub(crate) stage: Stage,
     task: JoinHandle<anyhow::Result<()>>,
-    socket: PathBuf,
+    pub(crate) address: Address,
 }
 
 /// Hands deliveries over as an ingester of the same plane does.
@@ -77,14 +79,12 @@ impl World {
         change(&mut config);
         let stage = Stage::detached("egress").unwrap();
         let egress = Egress::bind(config, &stage).await.unwrap();
-        let Address::Unix(socket) = egress.local_address().clone() else {
-            panic!("no socket")
-        };
+        let address = egress.local_address().clone();
         let task = tokio::spawn(egress.run(stage.clone()));
         Running {
             stage,
             task,
-            socket,
+            address,
         }
     }
 
@@ -209,7 +209,10 @@ impl World {
 
 impl Running {
     pub(crate) async fn ingester(&self) -> Ingester {
-        Ingester::attach(&self.socket).await
+        let Address::Unix(socket) = &self.address else {
+            panic!("no socket")
+        };
+        Ingester::attach(socket).await
     }
 
     /// Asks to stop and waits for the end.
@@ -227,18 +230,19 @@ impl Running {
 
 impl Ingester {
     pub(crate) async fn attach(socket: &std::path::Path) -> Self {
-        let mut client = DeliveryServiceClient::new(local_channel(socket).unwrap());
+        Self::on(local_channel(socket).unwrap()).await.unwrap()
+    }
+
+    /// Opens a stream for deliveries on a channel.
+    pub(crate) async fn on(channel: Channel) -> Result<Self, Status> {
+        let mut client = DeliveryServiceClient::new(channel);
         let (requests, queue) = mpsc::channel(64);
-        let answers = client
-            .deliver(ReceiverStream::new(queue))
-            .await
-            .unwrap()
-            .into_inner();
-        Self {
+        let answers = client.deliver(ReceiverStream::new(queue)).await?;
+        Ok(Self {
             requests,
-            answers,
+            answers: answers.into_inner(),
             sequence: 0,
-        }
+        })
     }
 
     /// Sends a batch without waiting for its answer.

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
-use zen_identity::{PlaneCa, PrivateKey, RootCa, Trust};
+use zen_identity::{LiveIdentity, PlaneCa, PrivateKey, RootCa, Trust};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
     AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
@@ -52,6 +52,36 @@ impl Authority {
         }
     }
 
+    /// What a component of this plane shows and trusts.
+    pub(crate) fn component(&self, component: Component) -> LiveIdentity {
+        let key = PrivateKey::generate().unwrap();
+        let csr = key.csr(component.as_str()).unwrap();
+        let chain = self.ca.sign_leaf(&csr, component, now(), DAY).unwrap();
+        let identity = LiveIdentity::new(zen_chassis::Clock::system().time_provider());
+        identity.set_trust(self.trust());
+        identity.set_leaf(chain, &key).unwrap();
+        identity
+    }
+
+    /// Another plane under the same root.
+    pub(crate) fn other(&self) -> Self {
+        let root = RootCa::generate(DOMAIN.parse().unwrap(), now(), DAY).unwrap();
+        let plane = PlaneId::generate(1_700_000_000_000, [7; 10]);
+        let key = PrivateKey::generate().unwrap();
+        let csr = key.csr("plane").unwrap();
+        let chain = self
+            .root
+            .sign_plane_ca(&csr, self.tenant, plane, now(), DAY)
+            .unwrap();
+        let ca = PlaneCa::new(key, chain, DOMAIN.parse().unwrap()).unwrap();
+        Self {
+            root,
+            tenant: self.tenant,
+            plane,
+            ca,
+        }
+    }
+
     pub(crate) fn trust(&self) -> Trust {
         Trust::new(DOMAIN.parse().unwrap(), &self.root.cert_pem(), []).unwrap()
     }
@@ -63,6 +93,10 @@ pub(crate) struct FakeAgent {
     slices: watch::Sender<Option<Slice>>,
     reports: watch::Sender<ComponentStatus>,
     asking: Arc<Mutex<Option<Asking>>>,
+    /// How long its certificates last.
+    pub(crate) validity: watch::Sender<Duration>,
+    /// Certificates given.
+    pub(crate) certified: watch::Sender<u32>,
 }
 
 /// The ingester's open stream for questions.
@@ -78,6 +112,8 @@ impl FakeAgent {
             slices: watch::Sender::new(None),
             reports: watch::Sender::new(ComponentStatus::default()),
             asking: Arc::default(),
+            validity: watch::Sender::new(DAY),
+            certified: watch::Sender::new(0),
         };
         let listener = UnixListenerStream::new(tokio::net::UnixListener::bind(socket).unwrap());
         let service = AgentServiceServer::new(agent.clone());
@@ -147,8 +183,9 @@ impl AgentService for FakeAgent {
         let chain = self
             .authority
             .ca
-            .sign_leaf(&csr, Component::Ingester, now(), DAY)
+            .sign_leaf(&csr, Component::Ingester, now(), *self.validity.borrow())
             .unwrap();
+        self.certified.send_modify(|count| *count += 1);
         Ok(Response::new(CertifyResponse {
             chain: chain.iter().map(|der| der.to_vec().into()).collect(),
             trust_bundle_pem: self.authority.root.cert_pem(),

@@ -1,6 +1,6 @@
 //! An egress that keeps what it is handed, and breaks its stream or is silent as a test wants.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, Streaming};
+use zen_identity::{AcceptOptions, ClientAuth, Expect, LiveIdentity, Peer, accept};
+use zen_proto::component::Component;
 use zen_proto::delivery::v1::delivery_service_server::{DeliveryService, DeliveryServiceServer};
 use zen_proto::delivery::v1::{DeliverRequest, DeliverResponse, Delivery, Refused};
 
@@ -27,6 +29,8 @@ struct Inner {
     /// Refuse for good what an event's body says.
     refuse_body: Mutex<Option<Vec<u8>>>,
     count: watch::Sender<usize>,
+    /// Who opened a stream over TCP, by its leaf.
+    leaves: Mutex<HashSet<Vec<u8>>>,
 }
 
 impl FakeEgress {
@@ -37,6 +41,28 @@ impl FakeEgress {
             .max_decoding_message_size(zen_proto::limits::DELIVERY_MESSAGE);
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(async move { server.serve_with_incoming(listener).await.unwrap() })
+    }
+
+    /// Serves over TCP as whoever this is, to anybody with a certificate of the plane.
+    pub(crate) fn start_tls(
+        &self,
+        listener: std::net::TcpListener,
+        identity: &LiveIdentity,
+    ) -> tokio::task::JoinHandle<()> {
+        let expect = Expect::any_component(&[Component::Ingester]);
+        let tls = identity.server_config(expect, ClientAuth::Required);
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let connections = accept(listener, tls.unwrap(), AcceptOptions::default());
+        let service = DeliveryServiceServer::new(self.clone())
+            .max_decoding_message_size(zen_proto::limits::DELIVERY_MESSAGE);
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(async move { server.serve_with_incoming(connections).await.unwrap() })
+    }
+
+    /// Different certificates that streams were opened with.
+    pub(crate) fn certificates(&self) -> usize {
+        self.0.leaves.lock().len()
     }
 
     /// The next streams break after so many batches each.
@@ -118,6 +144,9 @@ impl DeliveryService for FakeEgress {
         &self,
         request: Request<Streaming<DeliverRequest>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            self.0.leaves.lock().insert(peer.chain[0].to_vec());
+        }
         let left = {
             let mut breaks = self.0.breaks.lock();
             if breaks.is_empty() {

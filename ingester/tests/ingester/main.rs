@@ -16,5 +16,6 @@ mod repeats;
 mod room;
 mod secrets;
 mod signed;
+mod tcp;
 mod tls;
 mod trials;

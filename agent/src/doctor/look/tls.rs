@@ -31,7 +31,7 @@ pub(crate) enum Tls {
         date: Option<SystemTime>,
     },
     /// Somebody answers who does not speak TLS.
-    Foreign,
+    Plain,
     /// No certificate, for this reason.
     Failed(String),
     /// Nothing came.
@@ -67,7 +67,7 @@ pub(crate) async fn look(
         }
         // It was seen all the same.
         _ if !chain.is_empty() => Tls::Shown { chain, date: None },
-        Ok(Err(error)) if is_not_tls(&error) => Tls::Foreign,
+        Ok(Err(error)) if is_not_tls(&error) => Tls::Plain,
         Ok(Err(error)) => Tls::Failed(error.to_string()),
         Err(_) => Tls::TimedOut(patience),
     }
