@@ -62,6 +62,17 @@ fn give(cluster: &Cluster, token: &str, account: &str) {
     cluster.token(token, &user, &["zen-agent"]);
 }
 
+/// A flow to the service within the plane; the answer is its endpoint's id.
+async fn flow(seat: &Seat, plane: &str, service: &Service) -> String {
+    let target = json!({ "name": "t", "plane_id": plane, "url": service.url() });
+    let target = seat.api.post("/v1/targets", &target).await.unwrap();
+    let endpoint = json!({ "name": "e", "plane_id": plane, "verification": { "scheme": "none" } });
+    let endpoint = seat.api.post("/v1/endpoints", &endpoint).await.unwrap();
+    let flow = json!({ "name": "f", "endpoint_id": endpoint["id"], "target_id": target["id"] });
+    seat.api.post("/v1/flows", &flow).await.unwrap();
+    endpoint["id"].as_str().unwrap().to_owned()
+}
+
 async fn deliver(source: &Source, service: &Service, from: usize, to: usize) {
     for n in from..to {
         let (id, body) = (format!("event-{n}"), format!("{{\"n\":{n}}}").into());
@@ -113,13 +124,7 @@ async fn a_plane_of_components_over_tcp_delivers_whoever_starts_again() {
     }
 
     let service = Service::start().await.unwrap();
-    let target = json!({ "name": "t", "plane_id": plane, "url": service.url() });
-    let target = seat.api.post("/v1/targets", &target).await.unwrap();
-    let endpoint = json!({ "name": "e", "plane_id": plane, "verification": { "scheme": "none" } });
-    let endpoint = seat.api.post("/v1/endpoints", &endpoint).await.unwrap();
-    let flow = json!({ "name": "f", "endpoint_id": endpoint["id"], "target_id": target["id"] });
-    seat.api.post("/v1/flows", &flow).await.unwrap();
-    let id = endpoint["id"].as_str().unwrap();
+    let id = flow(&seat, &plane, &service).await;
     let url = format!("http://{}/hooks/{id}", webhooks.address);
     let source = Source::new(url, Scheme::None);
     deliver(&source, &service, 0, 20).await;
