@@ -106,7 +106,7 @@ async fn an_init_container_only_tells_unless_it_is_strict() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("TCP_REFUSED"));
     let strict = run(&[], "zen-agent", &[&words[..], &["--strict"]].concat()).await;
     assert_eq!(strict.status.code(), Some(1), "{strict:?}");
-    assert_eq!(strict.stdout.is_empty(), false);
+    assert!(!strict.stdout.is_empty());
     let wrong = run(&[], "zen-agent", &["doctor", "--set", "nothing=1"]).await;
     assert_eq!(wrong.status.code(), Some(78), "{wrong:?}");
     let wrong = run(&[], "zen-agent", &["doctor", "--nothing"]).await;
