@@ -38,6 +38,8 @@ pub struct Kubelet<'a> {
     api: Api,
     mint: Minter,
     objects: Vec<Value>,
+    /// More names of components in the network.
+    aliases: Vec<(String, String)>,
     folder: PathBuf,
 }
 
@@ -63,8 +65,16 @@ impl<'a> Kubelet<'a> {
             api,
             mint,
             objects: documents(rendered)?,
+            aliases: Vec::new(),
             folder,
         })
+    }
+
+    /// Gives a component another name in the network, as a public DNS entry would.
+    #[must_use]
+    pub fn with_name(mut self, component: &str, name: &str) -> Self {
+        self.aliases.push((component.to_owned(), name.to_owned()));
+        self
     }
 
     /// The container of a component.
@@ -161,6 +171,11 @@ impl<'a> Kubelet<'a> {
             "--cap-drop=ALL".to_owned(),
             "--security-opt=no-new-privileges".to_owned(),
         ];
+        for (of, name) in &self.aliases {
+            if of == component {
+                words.push(format!("--network-alias={name}"));
+            }
+        }
         if let Some(memory) = container["resources"]["limits"]["memory"].as_str() {
             words.push(format!(
                 "--memory={}",

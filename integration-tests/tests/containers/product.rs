@@ -78,19 +78,11 @@ impl Product {
         let data_cluster = Arc::new(Cluster::start_at(outside.gateway).await?);
         let edge_cluster = Arc::new(Cluster::start_at(inside.gateway).await?);
         let rendered = rendering("zen-data-plane/least.yaml", &data)?;
-        let kubelet = kubelet(&engine, "data", &outside, &data_cluster, &rendered)?;
-        run(&api, &kubelet, &data, &data_cluster, &|container| {
-            if container == "data-zen-bridge" {
-                let alias = format!("--alias={BRIDGE}");
-                engine.docker(&["network", "disconnect", &outside.name, container])?;
-                let own = format!("--alias=zen-bridge.{NAMESPACE}.svc");
-                engine.docker(&["network", "connect", &alias, &own, &outside.name, container])?;
-            }
-            Ok(())
-        })
-        .await?;
+        let kubelet = kubelet(&engine, "data", &outside, &data_cluster, &rendered)?
+            .with_name("zen-bridge", BRIDGE);
+        run(&api, &kubelet, &data, &data_cluster, &|_| Ok(())).await?;
         let rendered = rendering("zen-edge-plane/both.yaml", &edge)?;
-        let kubelet = kubelet_of(&engine, &inside, &edge_cluster, &rendered)?;
+        let kubelet = self::kubelet(&engine, "edge", &inside, &edge_cluster, &rendered)?;
         run(&api, &kubelet, &edge, &edge_cluster, &|container| {
             // The agent and the egress dial out; the ingester has nobody to dial.
             if container != "edge-zen-ingester" {
@@ -295,15 +287,6 @@ fn kubelet<'a>(
     Kubelet::new(engine, name, network, api, Box::new(mint), rendered)
 }
 
-fn kubelet_of<'a>(
-    engine: &'a Engine,
-    inside: &Network,
-    cluster: &Arc<Cluster>,
-    rendered: &str,
-) -> anyhow::Result<Kubelet<'a>> {
-    kubelet(engine, "edge", inside, cluster, rendered)
-}
-
 /// Starts the control plane as its chart says; its key and its API.
 async fn control_plane(engine: &Engine, outside: &Network) -> anyhow::Result<(String, Api)> {
     let nothing = kubelet::Api {
@@ -313,12 +296,10 @@ async fn control_plane(engine: &Engine, outside: &Network) -> anyhow::Result<(St
     };
     let rendered = rendering("zen-control-plane/sqlite.yaml", "")?;
     let mint = Box::new(|_: &str, _: Option<&str>| String::new());
-    let kubelet = Kubelet::new(engine, "control", outside, nothing, mint, &rendered)?;
+    let kubelet = Kubelet::new(engine, "control", outside, nothing, mint, &rendered)?
+        .with_name("zen-control-plane", CONTROL);
     kubelet.start("zen-control-plane")?;
     let container = kubelet.container("zen-control-plane");
-    engine.docker(&["network", "disconnect", &outside.name, &container])?;
-    let alias = format!("--alias={CONTROL}");
-    engine.docker(&["network", "connect", &alias, &outside.name, &container])?;
     let config = ["--config", "/etc/zen/config.yaml"];
     let api_key = eventually("the control plane has its key", PATIENCE, || async {
         let words = ["exec", &container, "/zen-control-plane", "show", "api-key"];
