@@ -66,7 +66,9 @@ pub(crate) fn snapshot(inputs: &Inputs, trust_domain: &TrustDomain) -> Snapshot 
         served_planes: Vec::new(),
         revoked_plane_ids: Vec::new(),
     };
-    for plane in served {
+    // A data plane's own egress attaches to its bridges as those of edge planes do.
+    let own = (plane.kind == PlaneKind::Data).then_some(plane);
+    for plane in own.into_iter().chain(served) {
         if plane.is_retired() {
             snapshot.revoked_plane_ids.push(plane.id.to_string());
         } else {

@@ -115,7 +115,14 @@ impl Engine {
     /// When it cannot be made.
     pub fn network(&self, name: &str, number: u8) -> anyhow::Result<Network> {
         let subnet = format!("10.213.{number}.0/24");
-        self.docker(&["network", "create", "--internal", "--subnet", &subnet, name])?;
+        let bridge = format!("zen-test-{number}");
+        // One that a killed run left behind would take the packets of this one.
+        let _stale = Command::new("ip")
+            .args(["link", "delete", &bridge])
+            .output();
+        let bridge = format!("com.docker.network.bridge.name={bridge}");
+        let internal = ["network", "create", "--internal", "--opt", &bridge];
+        self.docker(&[&internal[..], &["--subnet", &subnet, name]].concat())?;
         Ok(Network {
             name: name.to_owned(),
             gateway: IpAddr::from([10, 213, number, 1]),
@@ -173,7 +180,14 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // It takes its containers with it; the folder can go only after it.
+        // Containers and networks first: a bridge outlives its engine.
+        if let Ok(all) = self.docker(&["ps", "--all", "--quiet"]) {
+            for container in all.split_whitespace() {
+                let _gone = self.docker(&["rm", "--force", "--volumes", container]);
+            }
+        }
+        let _gone = self.docker(&["network", "prune", "--force"]);
+        // The folder can go only after it.
         if let Ok(pid) = i32::try_from(self.daemon.id())
             && let Some(pid) = Pid::from_raw(pid)
         {

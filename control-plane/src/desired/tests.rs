@@ -109,10 +109,13 @@ fn a_data_plane_is_told_whom_it_serves_and_who_is_revoked() {
     let mut inputs = sample();
     inputs.served[0].retired_at = Some(9);
     let told = snapshot(&inputs, &domain());
-    assert_eq!(told.served_planes.len(), 1);
+    let served = told.served_planes.iter().map(|served| &*served.plane_id);
+    let mut wanted = [inputs.served[1].id, inputs.plane.id].map(|id| id.to_string());
+    wanted.sort();
     assert_eq!(
-        told.served_planes[0].plane_id,
-        inputs.served[1].id.to_string()
+        Vec::from_iter(served),
+        wanted,
+        "itself too: its egress attaches"
     );
     assert_eq!(told.revoked_plane_ids, [inputs.served[0].id.to_string()]);
     assert_eq!(told.kind(), WireKind::Data);
