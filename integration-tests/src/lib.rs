@@ -9,6 +9,7 @@ pub mod engine;
 pub mod eventually;
 pub mod fake_agent;
 pub mod kubelet;
+pub mod kubernetes;
 pub mod ports;
 pub mod postgres;
 pub mod service;

@@ -1,4 +1,5 @@
 //! The container images as `cargo xtask images` built them: what is in them and what is not.
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
