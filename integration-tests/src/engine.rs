@@ -29,6 +29,8 @@ pub struct Network {
     pub name: String,
     /// The host's address in it.
     pub gateway: IpAddr,
+    /// Another address of the host in it.
+    pub other: IpAddr,
 }
 
 impl Engine {
@@ -120,12 +122,19 @@ impl Engine {
         let _stale = Command::new("ip")
             .args(["link", "delete", &bridge])
             .output();
-        let bridge = format!("com.docker.network.bridge.name={bridge}");
-        let internal = ["network", "create", "--internal", "--opt", &bridge];
+        let option = format!("com.docker.network.bridge.name={bridge}");
+        let internal = ["network", "create", "--internal", "--opt", &option];
         self.docker(&[&internal[..], &["--subnet", &subnet, name]].concat())?;
+        let other = IpAddr::from([10, 213, number, 253]);
+        let added = Command::new("ip")
+            .args(["address", "add", &format!("{other}/24"), "dev", &bridge])
+            .output()?;
+        let said = String::from_utf8_lossy(&added.stderr);
+        anyhow::ensure!(added.status.success(), "ip address add: {said}");
         Ok(Network {
             name: name.to_owned(),
             gateway: IpAddr::from([10, 213, number, 1]),
+            other,
         })
     }
 

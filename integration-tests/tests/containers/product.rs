@@ -43,7 +43,7 @@ pub(crate) enum Way {
 pub(crate) struct Product {
     /// Told by tests to stop first: its containers go with it.
     pub(crate) engine: Arc<Engine>,
-    /// The private service, on the host's address in the private network.
+    /// The private service, on an address of the host in the private network.
     pub(crate) service: Service,
     /// The Kubernetes API beside the edge plane.
     pub(crate) edge_cluster: Arc<Cluster>,
@@ -92,7 +92,8 @@ impl Product {
             Ok(())
         })
         .await?;
-        let service = Service::start_at(inside.gateway).await?;
+        // Not on the address of the Kubernetes API: the chart has the egress refuse that one.
+        let service = Service::start_at(inside.other).await?;
         let target = json!({ "plane_id": edge, "name": "private", "url": service.url() });
         let target = api.post("/v1/targets", &target).await?;
         let mut endpoints = Vec::new();
