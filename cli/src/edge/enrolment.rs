@@ -11,7 +11,7 @@ use crate::output;
 
 /// Largest bundle or identity file.
 const FILE: usize = 1024 * 1024;
-/// The digest of the bundle that was handed over last.
+/// The digest of bundle and identity that were handed over last.
 const MARK: &str = "handed-over";
 
 /// Copies bundle and identity to where the agent looks for them; the agent deletes its copies
@@ -27,8 +27,7 @@ pub(super) fn hand_over(bundle: &Path, identity: &Path, agent: &Path) -> anyhow:
         );
         return Ok(());
     };
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bundle);
-    let digest = hex::encode(digest.as_ref());
+    let digest = digest(&bundle, &identity);
     let mark = agent.join(MARK);
     if enrolled && files::read_if_there(&mark, FILE)?.as_deref() == Some(digest.as_bytes()) {
         output::say("enrolled    the bundle was used before and is not needed");
@@ -40,6 +39,15 @@ pub(super) fn hand_over(bundle: &Path, identity: &Path, agent: &Path) -> anyhow:
     files::write_durable(&folder.join("bundle.age"), &bundle, 0o600)?;
     files::write_durable(&mark, digest.as_bytes(), 0o600)?;
     Ok(())
+}
+
+/// Of both: a bundle whose identity was wrong is another hand-over with the right one.
+fn digest(bundle: &[u8], identity: &[u8]) -> String {
+    let mut both = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    both.update(&(bundle.len() as u64).to_be_bytes());
+    both.update(bundle);
+    both.update(identity);
+    hex::encode(both.finish().as_ref())
 }
 
 /// The file's content, if there is any.
@@ -87,5 +95,9 @@ mod tests {
         std::fs::write(&identity, "key").unwrap();
         hand_over().unwrap();
         assert!(copies.iter().all(|copy| copy.exists()));
+        // Its identity was the wrong one, and is corrected.
+        std::fs::write(&identity, "the right key").unwrap();
+        hand_over().unwrap();
+        assert_eq!(std::fs::read(&copies[1]).unwrap(), b"the right key");
     }
 }
