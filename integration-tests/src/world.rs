@@ -174,6 +174,27 @@ impl Seat {
     }
 }
 
+/// Waits until a plane is connected and all its components run what was published last: an event
+/// that comes before its flow is nobody's.
+///
+/// # Errors
+/// What the plane shows instead.
+pub async fn settled(api: &Api, plane: &str, patience: Duration) -> anyhow::Result<()> {
+    eventually("the plane runs what was published", patience, || async {
+        let seen = api.get(&format!("/v1/planes/{plane}")).await?;
+        let components = seen["components"].as_array().cloned().unwrap_or_default();
+        let published = &seen["published_revision"];
+        let runs = |c: &Value| c["component"] == "agent" || c["applied_revision"] == *published;
+        let done = seen["status"] == "connected"
+            && components.len() >= 3
+            && seen["applied_revision"] == *published
+            && components.iter().all(runs);
+        anyhow::ensure!(done, "{seen}");
+        Ok(())
+    })
+    .await
+}
+
 /// Writes the two files of a bundle, the identity first.
 ///
 /// # Errors
@@ -270,20 +291,7 @@ impl World {
             unit.ready().await?;
         }
         for id in [&self.data.id, &self.edge.id] {
-            eventually("the plane runs what was published", PATIENCE, || async {
-                let seen = self.api.get(&format!("/v1/planes/{id}")).await?;
-                let components = seen["components"].as_array().cloned().unwrap_or_default();
-                let published = &seen["published_revision"];
-                let done = seen["status"] == "connected"
-                    && components.len() >= 3
-                    && seen["applied_revision"] == *published
-                    && components
-                        .iter()
-                        .all(|c| c["component"] == "agent" || c["applied_revision"] == *published);
-                anyhow::ensure!(done, "{seen}");
-                Ok(())
-            })
-            .await?;
+            settled(&self.api, id, PATIENCE).await?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use zen_integration_tests::eventually::eventually;
 use zen_integration_tests::kubelet::{self, Kubelet};
 use zen_integration_tests::service::Service;
 use zen_integration_tests::source::{Scheme, Source};
+use zen_integration_tests::world::settled;
 
 /// Time for a state of the whole product to come about.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -215,20 +216,7 @@ impl Product {
     /// Waits until both planes are connected and run what was published.
     pub(crate) async fn well(&self, patience: Duration) -> anyhow::Result<()> {
         for plane in &self.planes {
-            eventually("a plane runs what was published", patience, || async {
-                let seen = self.api()?.get(&format!("/v1/planes/{plane}")).await?;
-                let components = seen["components"].as_array().cloned().unwrap_or_default();
-                let published = &seen["published_revision"];
-                let done = seen["status"] == "connected"
-                    && components.len() >= 3
-                    && seen["applied_revision"] == *published
-                    && components
-                        .iter()
-                        .all(|c| c["component"] == "agent" || c["applied_revision"] == *published);
-                anyhow::ensure!(done, "{seen}");
-                Ok(())
-            })
-            .await?;
+            settled(&self.api()?, plane, patience).await?;
         }
         Ok(())
     }

@@ -4,10 +4,9 @@
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 use zen_integration_tests::browser::Browser;
-use zen_integration_tests::eventually::eventually;
 use zen_integration_tests::service::Service;
 use zen_integration_tests::source::{Scheme, Source};
-use zen_integration_tests::world::Seat;
+use zen_integration_tests::world::{Seat, settled};
 
 use crate::paste::Shell;
 use crate::visit::{MINUTE, owner};
@@ -258,21 +257,7 @@ async fn first_event(seat: &Seat, plane: &str, shell: &Shell) {
     let endpoint = seat.api.post("/v1/endpoints", &endpoint).await.unwrap();
     let flow = json!({ "name": "shop", "endpoint_id": endpoint["id"], "target_id": target["id"] });
     seat.api.post("/v1/flows", &flow).await.unwrap();
-    // An event that comes before its flow is nobody's.
-    eventually("the plane runs what was published", MINUTE, || async {
-        let seen = seat.show(plane).await?;
-        let published = &seen["published_revision"];
-        let components = seen["components"].as_array().cloned().unwrap_or_default();
-        let done = components.len() >= 3
-            && seen["applied_revision"] == *published
-            && components
-                .iter()
-                .all(|c| c["component"] == "agent" || c["applied_revision"] == *published);
-        anyhow::ensure!(done, "{seen}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    settled(&seat.api, plane, MINUTE).await.unwrap();
     let id = endpoint["id"].as_str().unwrap();
     let url = format!("http://{}/hooks/{id}", shell.ingest.address);
     let source = Source::new(url, Scheme::None);

@@ -1,7 +1,5 @@
 //! What an upgrade keeps: the plane's identity, and every event that was accepted.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -9,7 +7,7 @@ use zen_integration_tests::eventually::eventually;
 use zen_integration_tests::service::Service;
 use zen_integration_tests::source::{Scheme, Source};
 use zen_integration_tests::tools::binary;
-use zen_integration_tests::world::PATIENCE;
+use zen_integration_tests::world::{PATIENCE, settled};
 
 use super::installed::Installed;
 
@@ -82,17 +80,6 @@ async fn flow(host: &Installed, url: &str) -> String {
         "retry": { "max_attempts": 100, "initial_backoff_ms": 100, "max_backoff_ms": 500 },
     });
     api.post("/v1/flows", &flow).await.unwrap();
-    eventually(
-        "the plane runs the flow",
-        Duration::from_secs(60),
-        || async {
-            let shown = host.seat.show(&host.plane).await?;
-            let published = &shown["published_revision"];
-            anyhow::ensure!(shown["applied_revision"] == *published, "{shown}");
-            Ok(())
-        },
-    )
-    .await
-    .unwrap();
+    settled(api, &host.plane, PATIENCE).await.unwrap();
     endpoint["id"].as_str().unwrap().to_owned()
 }

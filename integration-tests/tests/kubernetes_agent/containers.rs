@@ -10,7 +10,7 @@ use zen_integration_tests::ports::{self, Port};
 use zen_integration_tests::service::Service;
 use zen_integration_tests::source::{Scheme, Source};
 use zen_integration_tests::unit::Unit;
-use zen_integration_tests::world::{PATIENCE, Seat};
+use zen_integration_tests::world::{PATIENCE, Seat, settled};
 
 use crate::{enrolled, over_tcp};
 
@@ -70,20 +70,7 @@ async fn flow(seat: &Seat, plane: &str, service: &Service) -> String {
     let endpoint = seat.api.post("/v1/endpoints", &endpoint).await.unwrap();
     let flow = json!({ "name": "f", "endpoint_id": endpoint["id"], "target_id": target["id"] });
     seat.api.post("/v1/flows", &flow).await.unwrap();
-    // An event that comes between endpoint and flow would go nowhere.
-    eventually("the plane runs what was published", PATIENCE, || async {
-        let seen = seat.show(plane).await?;
-        let published = &seen["published_revision"];
-        let components = seen["components"].as_array().cloned().unwrap_or_default();
-        let runs = |c: &Value| c["component"] == "agent" || c["applied_revision"] == *published;
-        let done = seen["applied_revision"] == *published
-            && components.len() >= 3
-            && components.iter().all(runs);
-        anyhow::ensure!(done, "{seen}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    settled(&seat.api, plane, PATIENCE).await.unwrap();
     endpoint["id"].as_str().unwrap().to_owned()
 }
 
