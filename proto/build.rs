@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "agent",
         "delivery",
         "enrollment",
+        "lock",
         "query",
         "relay",
         "session",

@@ -26,8 +26,8 @@ use zen_chassis::{CancellationToken, Clock};
 use zen_identity::{AcceptOptions, ClientAuth, IssueError, LiveIdentity, accept};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
-    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
-    WatchRequest, ask_request,
+    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, ResealRequest,
+    ResealResponse, Slice, WatchRequest, ask_request,
 };
 use zen_proto::component::Component;
 use zen_proto::limits;
@@ -335,6 +335,13 @@ impl AgentService for Local {
         Ok(Response::new(Box::pin(
             ReceiverStream::new(questions).map(Ok),
         )))
+    }
+
+    async fn reseal(
+        &self,
+        _request: Request<ResealRequest>,
+    ) -> Result<Response<ResealResponse>, Status> {
+        Err(Status::unimplemented("no secret is sealed again here"))
     }
 }
 

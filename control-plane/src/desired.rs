@@ -65,6 +65,7 @@ pub(crate) fn snapshot(inputs: &Inputs, trust_domain: &TrustDomain) -> Snapshot 
         bridges: bridges(inputs, trust_domain),
         served_planes: Vec::new(),
         revoked_plane_ids: Vec::new(),
+        secrets: Vec::new(),
     };
     // A data plane's own egress attaches to its bridges as those of edge planes do.
     let own = (plane.kind == PlaneKind::Data).then_some(plane);

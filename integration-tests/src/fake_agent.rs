@@ -11,7 +11,8 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
-    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice, WatchRequest,
+    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, ResealRequest,
+    ResealResponse, Slice, WatchRequest,
 };
 use zen_proto::query::v1::Query;
 
@@ -76,5 +77,12 @@ impl AgentService for Served {
         _request: Request<Streaming<AskRequest>>,
     ) -> Result<Response<Self::AskStream>, Status> {
         Ok(Response::new(Box::pin(tokio_stream::pending())))
+    }
+
+    async fn reseal(
+        &self,
+        _request: Request<ResealRequest>,
+    ) -> Result<Response<ResealResponse>, Status> {
+        Err(Status::unimplemented("no secret is sealed again here"))
     }
 }

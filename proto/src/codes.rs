@@ -4,15 +4,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-macro_rules! refusals {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $remedy:literal;)*) => {
-        /// Why a plane is not enrolled or not connected.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum RefusalCode {
+macro_rules! codes {
+    ($(#[$of:meta])* $name:ident; $($(#[$doc:meta])* $variant:ident = $code:literal, $remedy:literal;)*) => {
+        $(#[$of])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name {
             $($(#[$doc])* $variant,)*
         }
 
-        impl RefusalCode {
+        impl $name {
             /// Every code, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
@@ -28,10 +28,30 @@ macro_rules! refusals {
                 match self { $(Self::$variant => $remedy,)* }
             }
         }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.code())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownCode;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL
+                    .iter()
+                    .copied()
+                    .find(|known| known.code() == text)
+                    .ok_or_else(|| UnknownCode(text.to_owned()))
+            }
+        }
     };
 }
 
-refusals! {
+codes! {
+    /// Why a plane is not enrolled or not connected.
+    RefusalCode;
     /// The bundle's time was over when it was redeemed, by the control plane's clock.
     BundleExpired = "BUNDLE_EXPIRED",
         "regenerate the install command and run it within the bundle's lifetime";
@@ -61,25 +81,58 @@ refusals! {
         "set this host's clock (NTP)";
 }
 
-impl fmt::Display for RefusalCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
 /// The text is no code this version knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a known refusal code")]
+#[error("{0:?} is not a known code")]
 pub struct UnknownCode(pub String);
 
-impl FromStr for RefusalCode {
-    type Err = UnknownCode;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|known| known.code() == text)
-            .ok_or_else(|| UnknownCode(text.to_owned()))
-    }
+codes! {
+    /// Why a secret was not opened. Whoever asked learns the code and nothing else; which secret,
+    /// for whom and when stands in zen-lock's audit.
+    SecretCode;
+    /// No secret of this name is here.
+    Unknown = "SECRET_UNKNOWN",
+        "seal a secret of this name for this plane or namespace, or correct the name";
+    /// The secret has no value of this name.
+    KeyUnknown = "SECRET_KEY_UNKNOWN",
+        "name one of the secret's values: lock:<name>/<key>";
+    /// The caller is not among those whom the secret allows, or may not ask for this purpose.
+    NotAllowed = "SECRET_NOT_ALLOWED",
+        "seal the secret again with this service account or purpose allowed";
+    /// The caller did not prove who it is.
+    CallerUnknown = "SECRET_CALLER_UNKNOWN",
+        "call with this plane's certificate, or with a projected token of audience zen-lock";
+    /// Sealed for a key that zen-lock does not hold.
+    WrongRecipient = "SECRET_WRONG_RECIPIENT",
+        "seal the secret for a recipient that zen-lock shows (zen-lock pubkey), or give it that identity";
+    /// Sealed for another plane, cluster, namespace or name.
+    ScopeMismatch = "SECRET_SCOPE_MISMATCH",
+        "a copied or renamed secret does not open: seal it anew for the place where it is used";
+    /// No age file.
+    NotAge = "SECRET_NOT_AGE",
+        "store what zen seal or zen-lock encrypt wrote, unchanged";
+    /// An age file that ends too soon.
+    Truncated = "SECRET_TRUNCATED",
+        "store the whole of what zen seal or zen-lock encrypt wrote";
+    /// Changed after it was sealed.
+    Damaged = "SECRET_DAMAGED",
+        "take the sealed text from where it was written, or seal the secret again";
+    /// Authentic and yet no scope-bound secret.
+    Malformed = "SECRET_MALFORMED",
+        "seal with zen seal or zen-lock encrypt: a bare age file has no scope";
+    /// Of a format this version does not know.
+    Version = "SECRET_VERSION",
+        "upgrade zen-lock to at least the version that sealed the secret";
+    /// Larger than a secret may be.
+    TooLarge = "SECRET_TOO_LARGE",
+        "keep a value under 64 KiB and a secret under 128 KiB";
+    /// Not signed by one of the writers that zen-lock trusts.
+    WriterUntrusted = "SECRET_WRITER_UNTRUSTED",
+        "sign with the key of a trusted writer, or add the writer to zen-lock's settings";
+    /// zen-lock holds no identity.
+    NoIdentity = "SECRET_NO_IDENTITY",
+        "put at least one identity (zen-lock keygen) where zen-lock's settings say";
+    /// zen-lock was not reached.
+    LockUnreachable = "SECRET_LOCK_UNREACHABLE",
+        "see that zen-lock runs and is ready; what is open already stays in use";
 }

@@ -5,6 +5,7 @@ pub mod codes;
 pub mod component;
 pub mod ids;
 pub mod limits;
+pub mod purpose;
 
 /// Generated messages and stubs; the text is in `proto/protos`.
 #[expect(
@@ -34,6 +35,11 @@ mod generated {
                 tonic::include_proto!("zen.enrollment.v1");
             }
         }
+        pub mod lock {
+            pub mod v1 {
+                tonic::include_proto!("zen.lock.v1");
+            }
+        }
         pub mod query {
             pub mod v1 {
                 tonic::include_proto!("zen.query.v1");
@@ -57,4 +63,4 @@ mod generated {
     }
 }
 
-pub use generated::zen::{agent, delivery, enrollment, query, relay, session, snapshot};
+pub use generated::zen::{agent, delivery, enrollment, lock, query, relay, session, snapshot};

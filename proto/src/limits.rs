@@ -33,6 +33,22 @@ pub const BUNDLE_TTL_MIN: Duration = Duration::from_secs(5 * 60);
 pub const BUNDLE_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest sealed bundle.
 pub const BUNDLE: usize = 256 * 1024;
+/// Largest sealed secret, armored.
+pub const SECRET_SEALED: usize = 256 * 1024;
+/// Largest single value of a secret.
+pub const SECRET_VALUE: usize = 64 * 1024;
+/// All values of a secret together.
+pub const SECRET_VALUES: usize = 128 * 1024;
+/// Values of one secret.
+pub const SECRET_KEYS: usize = 64;
+/// Service accounts that one secret names.
+pub const SECRET_SERVICE_ACCOUNTS: usize = 64;
+/// Recipients that one secret is sealed for.
+pub const SECRET_RECIPIENTS: usize = 16;
+/// Secrets of one plane in the control plane.
+pub const SECRETS_PER_PLANE: usize = 1_000;
+/// Sealed secrets of one plane together: they share the snapshot with everything else.
+pub const SECRETS_PER_PLANE_BYTES: usize = 4 * 1024 * 1024;
 /// Pause between an agent's heartbeats, before ± 20 % of jitter.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A session without a heartbeat for this long is not connected.

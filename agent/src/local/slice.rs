@@ -37,14 +37,16 @@ pub(crate) fn slice(whole: &Snapshot, component: Component) -> Snapshot {
             part.bridges = whole.bridges.clone();
         }
         Component::Bridge => part.served_planes = whole.served_planes.clone(),
-        Component::Lock | Component::Agent => {}
+        // Ciphertext, and yet nobody else has a use for it.
+        Component::Lock => part.secrets = whole.secrets.clone(),
+        Component::Agent => {}
     }
     part
 }
 
 #[cfg(test)]
 mod tests {
-    use zen_proto::snapshot::v1::{Bridge, Endpoint, Flow, ServedPlane, Target};
+    use zen_proto::snapshot::v1::{Bridge, Endpoint, Flow, Secret, ServedPlane, Target};
 
     use super::*;
 
@@ -83,6 +85,7 @@ mod tests {
             }],
             served_planes: vec![ServedPlane::default()],
             revoked_plane_ids: vec!["gone".to_owned()],
+            secrets: vec![Secret::default()],
         }
     }
 
@@ -112,6 +115,16 @@ mod tests {
         assert_eq!(part.served_planes.len(), 1);
         assert!(part.flows.is_empty() && part.endpoints.is_empty() && part.targets.is_empty());
         assert!(part.bridges.is_empty());
+    }
+
+    #[test]
+    fn zen_lock_alone_sees_secrets_and_nothing_else() {
+        let part = slice(&whole(), Component::Lock);
+        assert_eq!(part.secrets.len(), 1);
+        assert!(part.flows.is_empty() && part.endpoints.is_empty() && part.targets.is_empty());
+        for component in [Component::Ingester, Component::Egress, Component::Bridge] {
+            assert!(slice(&whole(), component).secrets.is_empty());
+        }
     }
 
     #[test]

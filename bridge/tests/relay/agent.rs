@@ -13,8 +13,8 @@ use zen_chassis::Clock;
 use zen_identity::{AcceptOptions, ClientAuth, Expect, LiveIdentity, Peer, PlaneCa, accept};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
-    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
-    WatchRequest, ask_request,
+    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, ResealRequest,
+    ResealResponse, Slice, WatchRequest, ask_request,
 };
 use zen_proto::component::Component;
 use zen_proto::query::v1::{Answer, ListDeliveries, Query, query};
@@ -156,5 +156,12 @@ impl AgentService for FakeAgent {
         Ok(Response::new(
             asked.chain(futures::stream::pending()).boxed(),
         ))
+    }
+
+    async fn reseal(
+        &self,
+        _request: Request<ResealRequest>,
+    ) -> Result<Response<ResealResponse>, Status> {
+        Err(Status::unimplemented("no secret is sealed again here"))
     }
 }

@@ -13,8 +13,8 @@ use zen_chassis::Clock;
 use zen_identity::{LiveIdentity, PlaneCa, PrivateKey, RootCa, SpiffeId, Trust, TrustDomain};
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
-    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, Slice,
-    WatchRequest, ask_request,
+    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, ResealRequest,
+    ResealResponse, Slice, WatchRequest, ask_request,
 };
 use zen_proto::component::Component;
 use zen_proto::ids::{Id, PlaneId, TenantId};
@@ -274,5 +274,12 @@ impl AgentService for Desk {
         let (queries, queue) = mpsc::channel(4);
         *self.asking.lock().await = Some(Asking { queries, answers });
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    async fn reseal(
+        &self,
+        _request: Request<ResealRequest>,
+    ) -> Result<Response<ResealResponse>, Status> {
+        Err(Status::unimplemented("no secret is sealed again here"))
     }
 }

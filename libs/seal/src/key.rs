@@ -8,6 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use age::secrecy::ExposeSecret;
+use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 /// Largest identity file that is read; one key with comments takes some 200 bytes.
@@ -109,6 +110,16 @@ impl Identity {
 pub struct Recipient(age::x25519::Recipient);
 
 impl Recipient {
+    /// Names the key in reports and logs: the first 16 hexadecimal digits of the SHA-256 of `age1…`.
+    #[must_use]
+    pub fn key_id(&self) -> String {
+        let hash = digest(&SHA256, self.to_string().as_bytes());
+        hash.as_ref()[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
+    }
+
     pub(crate) fn as_age(&self) -> &dyn age::Recipient {
         &self.0
     }

@@ -1,16 +1,22 @@
-//! age: closing and opening, and the format of the enrolment bundle.
+//! age: closing and opening, the format of the enrolment bundle, and scope-bound
+//! secrets.
 //!
 //! [`close`] and [`open`] are the only two ways through; what they carry beyond plain bytes is the
-//! [`Bundle`]. Secrets are types without `Debug` or `Display`, wiped when dropped.
+//! [`Bundle`] and the [`ScopedSecret`]. Secrets are types without `Debug` or `Display`, wiped when dropped.
 
 mod bundle;
 mod envelope;
 mod key;
+mod secret;
 mod token;
 
 pub use bundle::{BUNDLE_VERSION, Bundle, BundleError, PlaneKind};
 pub use envelope::{CloseError, OpenError, close, open};
 pub use key::{Identity, KeyError, Recipient};
+pub use secret::{
+    Realm, ResealError, SECRET_VERSION, Scope, ScopeError, ScopedSecret, Seal, SealError,
+    SecretValue, UnsealError, Unsealed, Values, Writer, WriterError, WriterKey, reseal, unseal,
+};
 pub use token::{Token, token_matches};
 
 #[cfg(test)]
@@ -26,7 +32,14 @@ mod tests {
 
     #[test]
     fn secrets_cannot_be_printed() {
-        let all = [Identity::HOLDS, Token::HOLDS, Bundle::HOLDS];
-        assert_eq!(all, [true; 3]);
+        let all = [
+            Identity::HOLDS,
+            Token::HOLDS,
+            Bundle::HOLDS,
+            ScopedSecret::HOLDS,
+            Unsealed::HOLDS,
+            WriterKey::HOLDS,
+        ];
+        assert_eq!(all, [true; 6]);
     }
 }

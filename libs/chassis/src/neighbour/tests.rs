@@ -16,7 +16,8 @@ use zen_identity::{
 };
 use zen_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zen_proto::agent::v1::{
-    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, WatchRequest,
+    AskRequest, CertifyRequest, CertifyResponse, ReportRequest, ReportResponse, ResealRequest,
+    ResealResponse, WatchRequest,
 };
 use zen_proto::ids::{Id as _, PlaneId, TenantId};
 
@@ -232,6 +233,13 @@ impl AgentService for Service {
     ) -> Result<Response<Self::AskStream>, Status> {
         self.must_be_known(&request)?;
         Ok(Response::new(futures::stream::pending().boxed()))
+    }
+
+    async fn reseal(
+        &self,
+        _request: Request<ResealRequest>,
+    ) -> Result<Response<ResealResponse>, Status> {
+        Err(Status::unimplemented("no secret is sealed again here"))
     }
 }
 

@@ -1,0 +1,3 @@
+//! Entry point of zen-lock.
+
+fn main() {}
