@@ -152,6 +152,7 @@ impl App for Agent {
             desk: plane.desk.clone(),
             roster: plane.roster.clone(),
             router: plane.router.clone(),
+            outbox: plane.outbox.clone(),
             clock: stage.clock.clone(),
             stop: stage.shutdown.clone(),
             tasks: stage.tasks.clone(),

@@ -18,6 +18,7 @@ pub mod kubernetes;
 mod local;
 mod machine;
 mod metrics;
+mod outbox;
 mod plane;
 mod refusal;
 mod session;

@@ -35,6 +35,7 @@ use zen_proto::query::v1::{Answer, Query};
 
 use crate::applied::{Desk, Held};
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use admission::{Admission, Caller};
 use ask::{Place, Router};
 use roster::Roster;
@@ -62,6 +63,7 @@ pub(crate) struct Local {
     pub(crate) desk: Desk,
     pub(crate) roster: Roster,
     pub(crate) router: Router,
+    pub(crate) outbox: Outbox,
     pub(crate) clock: Clock,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: Tasks,
@@ -339,9 +341,13 @@ impl AgentService for Local {
 
     async fn reseal(
         &self,
-        _request: Request<ResealRequest>,
+        request: Request<ResealRequest>,
     ) -> Result<Response<ResealResponse>, Status> {
-        Err(Status::unimplemented("no secret is sealed again here"))
+        Caller::known(&request)?.must_be(Component::Lock)?;
+        let resealed = request.into_inner().secret;
+        let resealed = resealed.ok_or_else(|| Status::invalid_argument("there is no secret"))?;
+        self.outbox.hand_in(resealed).await?;
+        Ok(Response::new(ResealResponse {}))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::local::ask::Router;
 use crate::local::roster::Roster;
 use crate::machine::{Machine, State};
 use crate::metrics::{Certificate, Metrics};
+use crate::outbox::Outbox;
 use crate::refusal::Refusal;
 use crate::store::Store;
 
@@ -55,6 +56,7 @@ pub(crate) struct Plane {
     pub(crate) dial: DialOptions,
     pub(crate) roster: Roster,
     pub(crate) router: Router,
+    pub(crate) outbox: Outbox,
     pub(crate) metrics: Metrics,
     pub(crate) herald: Herald,
     pub(crate) state: Arc<watch::Sender<PlaneState>>,
@@ -87,6 +89,7 @@ impl Plane {
             dial: DialOptions::default(),
             roster: Roster::default(),
             router: Router::default(),
+            outbox: Outbox::default(),
             metrics: Metrics::new(&stage.meter),
             herald,
             state: Arc::new(watch::Sender::new(PlaneState::of(&nothing))),

@@ -132,6 +132,7 @@ impl Session {
         let mut next_beat = Instant::now();
         let mut last_beat = next_beat;
         let mut answers = FuturesUnordered::new();
+        let mut resealed = plane.outbox.collect();
         loop {
             let step = tokio::select! {
                 change = bundles.changed(&*plane.store) => match change {
@@ -148,6 +149,14 @@ impl Session {
                     Err(status) => Err(End::Lost(lost(&status))),
                 },
                 Some(answer) = answers.next() => self.send(Up::Answer(answer)).await,
+                parcel = resealed.next() => {
+                    let sent = self.send(Up::Resealed(parcel.resealed)).await;
+                    if sent.is_ok() {
+                        // zen-lock may have given up by then; it looks into the next slice.
+                        let _told = parcel.taken.send(());
+                    }
+                    sent
+                }
                 () = plane.roster.notable() => {
                     next_beat = next_beat.min(last_beat + BEAT_GAP);
                     Ok(())

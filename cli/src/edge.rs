@@ -30,12 +30,17 @@ pub(crate) async fn run(options: EdgeRun) -> anyhow::Result<()> {
         Some(folder) => absolute(folder)?,
         None => state_dir.join("secrets"),
     };
+    let lock_identities = match &options.lock_identities {
+        Some(folder) => Some(absolute(folder)?),
+        None => Some(state_dir.join("lock/identities")).filter(|folder| folder.exists()),
+    };
     let edge = Edge {
         plane: "edge",
         folder: &state_dir,
         sockets: &sockets,
         ingest: options.ingest,
         secrets_dir,
+        lock_identities,
         proxy: options.proxy,
     };
     let live = async {

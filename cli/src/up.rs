@@ -64,6 +64,7 @@ async fn live(
     let kept = Kept::settle(state_dir, asked)?;
     let (http, api_key_file) = control_plane(options.http, kept, state_dir, house).await?;
     let api = Api::new(&format!("http://{http}"), &api_key_file, None)?;
+    let lock_identities = first_identity(state_dir)?;
     let data_id = planes::settle(&api, "data", "data").await?;
     let data = planes::Data {
         ingest: options.ingest,
@@ -71,6 +72,7 @@ async fn live(
         id: &data_id,
         state_dir,
         sockets,
+        lock_identities: &lock_identities,
     };
     let data_ingest = data.start(&api, house).await?;
     let edge_id = planes::settle(&api, "edge", "edge").await?;
@@ -81,6 +83,7 @@ async fn live(
         sockets,
         ingest: options.edge_ingest,
         secrets_dir: folder.join("secrets"),
+        lock_identities: Some(lock_identities),
         proxy: None,
     };
     planes::issue(&api, &edge_id, &folder).await?;
@@ -145,6 +148,17 @@ async fn control_plane(
             (app.http_address(), app.api_key_file().to_owned())
         })
         .await
+}
+
+/// The identities of the planes' zen-locks; the first is made at the first start.
+fn first_identity(state_dir: &Path) -> anyhow::Result<PathBuf> {
+    let folder = state_dir.join("lock/identities");
+    if !folder.exists() {
+        files::make_private_folder(&folder)?;
+        let key = zen_seal::Identity::generate().to_secret_text();
+        files::write_durable(&folder.join("0001.txt"), key.as_bytes(), 0o600)?;
+    }
+    Ok(folder)
 }
 
 /// The one-time sign-in link, as long as nobody has used it.

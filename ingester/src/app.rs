@@ -167,10 +167,8 @@ impl App for Ingester {
             .tasks
             .spawn("keep journal", self.keeper.keep(stage.shutdown.clone()));
         if let Some(certificate) = self.certificate.clone() {
-            stage.tasks.spawn(
-                "keep certificate",
-                certificate.keep_read(stage.shutdown.clone()),
-            );
+            let keeping = certificate.keep_read(stage.shutdown.clone());
+            stage.tasks.spawn("keep certificate", keeping);
         }
 
         // Out: the two roads, which go on until the intake has ended.

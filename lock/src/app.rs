@@ -23,6 +23,7 @@ use crate::desk::{Admission, Desk};
 use crate::keyring::{Keyring, KeyringKeeper};
 use crate::metrics::{Levels, Metrics};
 use crate::opener::Opener;
+use crate::reseal::Resealer;
 use crate::sources::Sources;
 use crate::status::{Survey, Surveyor};
 
@@ -128,6 +129,14 @@ impl App for Lock {
         tasks.spawn("keys", keep_said(keyring.clone(), held, stage.clone()));
         tasks.spawn("secrets", surveyor.keep(stage.shutdown.clone()));
         if let Some(neighbour) = neighbour {
+            let resealer = Resealer {
+                core: core.clone(),
+                sources: sources.clone(),
+                survey: survey.clone(),
+                upward: neighbour.upward(),
+                stage: stage.clone(),
+            };
+            tasks.spawn("re-sealing", resealer.keep());
             let status = move |status: &mut zen_proto::session::v1::ComponentStatus| {
                 let recipients = keyring.now().recipients();
                 status.lock = Some(survey.borrow().to_wire(&recipients));

@@ -13,6 +13,7 @@ mod keyring;
 mod metrics;
 mod opener;
 mod refusal;
+mod reseal;
 mod sources;
 mod status;
 

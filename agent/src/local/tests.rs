@@ -23,6 +23,7 @@ async fn certify_as_admitted(users: &[u32]) -> Status {
         desk,
         roster: Roster::default(),
         router: Router::default(),
+        outbox: Outbox::default(),
         clock: stage.clock.clone(),
         stop: stage.shutdown.clone(),
         tasks: stage.tasks.clone(),

@@ -6,13 +6,16 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use zen_chassis::Clock;
 use zen_identity::{Expect, PrivateKey, Trust, Usage, verify};
-use zen_proto::agent::v1::{AskRequest, CertifyRequest, ReportRequest, WatchRequest, ask_request};
+use zen_proto::agent::v1::{
+    AskRequest, CertifyRequest, ReportRequest, ResealRequest, WatchRequest, ask_request,
+};
 use zen_proto::component::Component;
+use zen_proto::ids::{Id as _, SecretId};
 use zen_proto::query::v1::query::Question;
 use zen_proto::query::v1::{Answer, DeliveryPage, DeliveryRecord, ListDeadLetters, Query, answer};
-use zen_proto::session::v1::ComponentStatus;
 use zen_proto::session::v1::agent_message::Message as Up;
 use zen_proto::session::v1::control_message::Message as Down;
+use zen_proto::session::v1::{ComponentStatus, Resealed};
 
 use crate::control_plane::ControlPlane;
 use crate::rig::Home;
@@ -195,6 +198,40 @@ async fn a_question_goes_to_the_egress_and_its_answer_comes_back() {
     }));
     answers.send(AskRequest { message }).await.unwrap();
     assert_eq!(answer("both").await, answer::Answer::Deliveries(page));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_secret_sealed_again_goes_up_and_is_not_kept_for_a_session_to_come() {
+    let resealed = Resealed {
+        secret_id: SecretId::generate(1, [1; 10]).to_string(),
+        version: 3,
+        sealed: "sealed".to_owned(),
+        recipients: vec!["age1x".to_owned()],
+    };
+    let request = ResealRequest {
+        secret: Some(resealed.clone()),
+    };
+    let home = Home::new();
+    let alone = home.start().await;
+    let refused = alone.client().reseal(request.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    alone.stop().await;
+
+    let control = ControlPlane::start(Clock::system()).await;
+    let home = Home::new();
+    let agent = enrolled(&control, &home).await;
+    agent.client().reseal(request).await.unwrap();
+    let came = control
+        .heard("the secret", |up| match up {
+            Up::Resealed(came) => Some(came.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(came, resealed);
+    let nothing = ResealRequest { secret: None };
+    let refused = agent.client().reseal(nothing).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     agent.stop().await;
 }
 

@@ -17,7 +17,9 @@ use zen_identity::{
     server_auth_only_client_config,
 };
 use zen_proto::agent::v1::agent_service_client::AgentServiceClient;
-use zen_proto::agent::v1::{AskRequest, CertifyResponse, ReportRequest, WatchRequest, ask_request};
+use zen_proto::agent::v1::{
+    AskRequest, CertifyResponse, ReportRequest, ResealRequest, WatchRequest, ask_request,
+};
 use zen_proto::component::Component;
 use zen_proto::ids::{Id as _, PlaneId};
 use zen_proto::session::v1::ComponentStatus;
@@ -211,6 +213,9 @@ async fn without_a_certificate_nothing_else_is_served() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    let secret = ResealRequest::default();
+    let refused = world.stranger().reseal(secret).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
     world.agent.stop().await;
 }
 
@@ -238,6 +243,9 @@ async fn a_certificate_speaks_for_its_own_component_of_this_plane_only() {
         instance: "0".to_owned(),
     };
     let refused = holder.watch(hello).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    let secret = ResealRequest::default();
+    let refused = holder.reseal(secret).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
 
     // Another plane of the same tenant, under the same root.

@@ -37,6 +37,10 @@ pub(crate) struct EdgeRun {
     /// Files that `file:<name>` references mean; default `<state-dir>/secrets`.
     #[arg(long, value_name = "DIR")]
     pub(crate) secrets_dir: Option<PathBuf>,
+    /// age identities, one a file (`zen-lock keygen`), with which `lock:<name>` secrets are opened: those of
+    /// the control plane and `<state-dir>/sealed/<name>.age`; default `<state-dir>/lock/identities`, if it exists.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) lock_identities: Option<PathBuf>,
     /// The HTTP proxy that leads to the control plane, `http://host:port`; `HTTPS_PROXY` is not
     /// read.
     #[arg(long, value_name = "URL")]

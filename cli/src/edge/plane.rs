@@ -24,6 +24,8 @@ pub(crate) struct Edge<'a> {
     pub(crate) ingest: SocketAddr,
     /// Where `file:<name>` secrets are.
     pub(crate) secrets_dir: PathBuf,
+    /// The identities of its zen-lock; none: it runs without.
+    pub(crate) lock_identities: Option<PathBuf>,
     /// The proxy that leads to its control plane.
     pub(crate) proxy: Option<Proxy>,
 }
@@ -40,10 +42,20 @@ impl Edge<'_> {
             address: socket,
             ..NeighbourSettings::default()
         };
+        let place = Place {
+            plane: self.plane,
+            folder: self.folder,
+            sockets: self.sockets,
+        };
+        let lock = match &self.lock_identities {
+            Some(identities) => Some(lock(place, identities, &agent, house).await?),
+            None => None,
+        };
         let egress = zen_egress::Config {
             state_dir: self.folder.join("egress"),
             listen: egress_socket.clone(),
             secrets_dir: self.secrets_dir.clone(),
+            lock: lock.clone(),
             agent: agent.clone(),
             ..zen_egress::Config::default()
         };
@@ -52,6 +64,7 @@ impl Edge<'_> {
             state_dir: self.folder.join("ingester"),
             listen: self.ingest,
             secrets_dir: self.secrets_dir.clone(),
+            lock,
             agent,
             egress: Some(egress_socket),
             ..zen_ingester::Config::default()
@@ -60,6 +73,43 @@ impl Edge<'_> {
             .start::<Ingester, _>(self.plane, ingester, Ingester::address)
             .await
     }
+}
+
+/// Where a plane is in this process.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Its word in metrics and logs.
+    pub(crate) plane: &'a str,
+    /// Where it keeps its state.
+    pub(crate) folder: &'a Path,
+    /// Where its Unix sockets are.
+    pub(crate) sockets: &'a Path,
+}
+
+/// Starts a plane's zen-lock; answers with the socket where its components ask. Secrets that the
+/// operator keeps go to the folder `sealed`.
+pub(crate) async fn lock(
+    place: Place<'_>,
+    identities: &Path,
+    agent: &NeighbourSettings,
+    house: &mut House,
+) -> anyhow::Result<Address> {
+    let socket = format!("{}-lock.sock", place.plane);
+    let socket = Address::Unix(place.sockets.join(socket));
+    let sealed = place.folder.join("sealed");
+    zen_chassis::files::make_private_folder(&sealed)?;
+    let config = zen_lock::Config {
+        state_dir: place.folder.join("lock"),
+        listen: socket.clone(),
+        identities_dir: identities.to_owned(),
+        sealed_dir: Some(sealed),
+        agent: Some(agent.clone()),
+        ..zen_lock::Config::default()
+    };
+    house
+        .start::<zen_lock::Lock, _>(place.plane, config, |_| ())
+        .await?;
+    Ok(socket)
 }
 
 /// Starts an agent, which takes its bundle, if it needs one, from its enrolment folder.

@@ -11,7 +11,7 @@ use zen_chassis::net::Address;
 use zen_ingester::Ingester;
 
 use crate::api::Api;
-use crate::edge::plane::agent;
+use crate::edge::plane::{Place, agent, lock};
 use crate::embed::House;
 use crate::verbs::plane::write_files;
 
@@ -52,6 +52,7 @@ pub(super) struct Data<'a> {
     pub(super) id: &'a str,
     pub(super) state_dir: &'a Path,
     pub(super) sockets: &'a Path,
+    pub(super) lock_identities: &'a Path,
 }
 
 impl Data<'_> {
@@ -72,10 +73,17 @@ impl Data<'_> {
             ..zen_bridge::Config::default()
         };
         house.start::<Bridge, _>("data", bridge, |_| ()).await?;
+        let place = Place {
+            plane: "data",
+            folder: &folder,
+            sockets: self.sockets,
+        };
+        let lock = lock(place, self.lock_identities, &agent, house).await?;
         let ingester = zen_ingester::Config {
             state_dir: folder.join("ingester"),
             listen: self.ingest,
             secrets_dir: folder.join("secrets"),
+            lock: Some(lock),
             agent,
             egress: None,
             ..zen_ingester::Config::default()

@@ -6,6 +6,7 @@ mod agent;
 mod link;
 #[cfg(test)]
 mod tests;
+mod upward;
 mod way;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::net::Address;
 use crate::ready::Condition;
 use crate::stage::Stage;
 
+pub use upward::Upward;
 pub use way::Way;
 
 /// Where the agent is and who this component is beside it.
@@ -163,6 +165,12 @@ impl Neighbour {
         address: &Address,
     ) -> Result<Way, tonic::transport::Error> {
         Way::new(component, address, &self.identity)
+    }
+
+    /// The way up for secrets that were sealed again, which is zen-lock's alone.
+    #[must_use]
+    pub fn upward(&self) -> Upward {
+        Upward(self.tasks.agent.clone())
     }
 
     /// The configuration as it is now.
