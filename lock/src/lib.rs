@@ -5,5 +5,6 @@
 //! who may have it. Nothing opened is ever stored.
 
 mod audit;
+pub mod cli;
 mod keyring;
 mod opener;
