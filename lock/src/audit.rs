@@ -19,7 +19,7 @@ const GENESIS: &str = "000000000000000000000000000000000000000000000000000000000
 /// What happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// Unix milliseconds.
     pub at_ms: u64,
     /// A SPIFFE id, `uid:…` on a Unix socket, or `system:serviceaccount:…` with a pod's UID.
@@ -89,7 +89,14 @@ impl Audit {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
-        let end = check(&mut file)?;
+        let mut end = check(&mut file)?;
+        if end.seq == 0 {
+            // Put aside and killed before the first line of the new one: its chain goes on here.
+            end = End {
+                bytes: 0,
+                ..end_of_older(path)?
+            };
+        }
         file.set_len(end.bytes)?;
         file.seek(SeekFrom::Start(end.bytes))?;
         Ok(Self(Arc::new(Mutex::new(Log {
@@ -126,7 +133,13 @@ impl Audit {
         let mut text = serde_json::to_string(&line).map_err(io::Error::from)?;
         let hash = hash(&text);
         text.push('\n');
-        log.file.write_all(text.as_bytes())?;
+        if let Err(error) = log.file.write_all(text.as_bytes()) {
+            // Half a line, left by a full disk, must not stand in front of the next one.
+            let end = log.bytes;
+            log.file.set_len(end)?;
+            log.file.seek(SeekFrom::Start(end))?;
+            return Err(error.into());
+        }
         log.seq += 1;
         log.prev = hash;
         log.bytes += text.len() as u64;
@@ -138,9 +151,11 @@ impl Log {
     /// One older file is kept; the new one goes on with the chain.
     fn put_aside(&mut self) -> Result<(), AuditError> {
         self.file.sync_all()?;
-        let mut older = self.path.clone().into_os_string();
-        older.push(".1");
-        std::fs::rename(&self.path, &older)?;
+        match std::fs::rename(&self.path, older(&self.path)) {
+            // Put aside already, by a try that failed after that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         self.file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -148,6 +163,22 @@ impl Log {
             .open(&self.path)?;
         self.bytes = 0;
         Ok(())
+    }
+}
+
+/// The file that was put aside.
+fn older(path: &Path) -> PathBuf {
+    let mut older = path.to_owned().into_os_string();
+    older.push(".1");
+    older.into()
+}
+
+/// Where the chain of the file that was put aside ends; the beginning if there is none.
+fn end_of_older(path: &Path) -> Result<End, AuditError> {
+    match File::open(older(path)) {
+        Ok(mut file) => check(&mut file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(End::nothing()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -162,6 +193,16 @@ pub struct End {
     pub bytes: u64,
 }
 
+impl End {
+    fn nothing() -> Self {
+        Self {
+            seq: 0,
+            prev: GENESIS.to_owned(),
+            bytes: 0,
+        }
+    }
+}
+
 /// Checks a file's chain from its first line; a file that goes on from an older one begins with
 /// whatever that one ended with.
 ///
@@ -170,11 +211,7 @@ pub struct End {
 pub fn check(file: &mut File) -> Result<End, AuditError> {
     file.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::new(file);
-    let mut end = End {
-        seq: 0,
-        prev: GENESIS.to_owned(),
-        bytes: 0,
-    };
+    let mut end = End::nothing();
     let mut text = String::new();
     let mut number = 0;
     loop {
@@ -291,5 +328,26 @@ mod tests {
         let older = checked(&folder.path().join("audit.jsonl.1")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(&older.prev));
+    }
+
+    #[test]
+    fn a_restart_between_putting_aside_and_the_next_line_goes_on_with_the_chain() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let audit = Audit::open(&path, u64::MAX).unwrap();
+        for what in ["a", "b"] {
+            audit.note(opening(what)).unwrap();
+        }
+        drop(audit);
+        let aside = folder.path().join("audit.jsonl.1");
+        std::fs::rename(&path, &aside).unwrap();
+        for unfinished in ["", "{\"seq\":3,"] {
+            std::fs::write(&path, unfinished).unwrap();
+            let audit = Audit::open(&path, u64::MAX).unwrap();
+            audit.note(opening("c")).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(&checked(&aside).unwrap().prev));
+            assert_eq!(checked(&path).unwrap().seq, 3);
+        }
     }
 }

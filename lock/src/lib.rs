@@ -4,7 +4,19 @@
 //! opened in memory when somebody asks, checked against the place it was found in, and handed to
 //! who may have it. Nothing opened is ever stored.
 
+mod app;
 mod audit;
 pub mod cli;
+mod config;
+mod core;
+mod desk;
 mod keyring;
+mod metrics;
 mod opener;
+mod refusal;
+mod sources;
+mod status;
+
+pub use app::Lock;
+pub use audit::{AuditError, End, check as check_audit};
+pub use config::{AuditSettings, Config};
