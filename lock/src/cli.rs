@@ -18,12 +18,14 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Args, Command};
+use clap::{ArgMatches, Args, Command, FromArgMatches as _};
 use zen_chassis::chain::Chain;
 use zen_chassis::run::{EXIT_USAGE, Subcommand};
 
 pub use content::{Content, Sealed};
 use terminal::complain;
+
+use crate::kubernetes::fetch::{self, Fetch};
 
 /// Everything `zen-lock` does beside running.
 #[must_use]
@@ -36,7 +38,28 @@ pub fn subcommands<C: 'static>() -> Vec<Subcommand<C>> {
         verb("rotate", rotate::run),
         verb("report", report::run),
         verb("import", import::run),
+        fetch(),
     ]
+}
+
+/// What the init container of a pod does.
+fn fetch<C: 'static>() -> Subcommand<C> {
+    let command = Fetch::augment_args(Command::new("fetch"));
+    Subcommand::new(command, |_settings, matches| {
+        Box::pin(async move {
+            let outcome = match Fetch::from_arg_matches(&matches) {
+                Ok(asked) => fetch::run(asked).await,
+                Err(error) => Err(error.into()),
+            };
+            match outcome {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    complain(&Chain(error.as_ref()).to_string());
+                    ExitCode::FAILURE
+                }
+            }
+        })
+    })
 }
 
 /// A verb whose help is the documentation of its arguments.
