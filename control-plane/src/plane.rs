@@ -268,6 +268,9 @@ fn trouble(health: &TargetHealth) -> String {
         "TARGET_ERROR" | "TARGET_REJECTED" | "TARGET_REDIRECTED" => {
             return format!("target {name} answers {detail}");
         }
+        code if code.starts_with("SECRET_") => {
+            return format!("target {name} needs a secret that is not to be had ({code})");
+        }
         code => return format!("target {name} fails: {code}"),
     };
     format!("target {name} {does}")

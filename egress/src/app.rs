@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use zen_chassis::neighbour::Neighbour;
 use zen_chassis::net::{Address, Listener};
-use zen_chassis::secret::SecretStore;
+use zen_chassis::secret::{LockClient, SecretStore};
 use zen_chassis::{App, Stage, files};
 use zen_proto::component::Component;
 use zen_proto::session::v1::{ComponentStatus, LinkHealth};
@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::questions::Answers;
 use crate::receive;
 use crate::scheduler::{Lanes, PausedTargets, Shared, Told};
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 use crate::targets::{self, Directory};
 use crate::uplink::{Bridges, Link, Uplinks};
 
@@ -40,6 +40,7 @@ pub struct Egress {
     ledger: Ledger,
     writer: Writer,
     public_tls: Result<Arc<rustls::ClientConfig>, String>,
+    lock: Option<LockClient>,
 }
 
 impl Egress {
@@ -73,6 +74,12 @@ impl App for Egress {
                 .await
                 .with_context(|| format!("state_dir: {}", config.state_dir.display()))?;
         let public_tls = public_tls(&config, stage);
+        let lock = config
+            .lock
+            .as_ref()
+            .map(|address| LockClient::new(address, &neighbour, stage))
+            .transpose()
+            .context("lock")?;
         Ok(Self {
             config,
             neighbour,
@@ -81,6 +88,7 @@ impl App for Egress {
             ledger,
             writer,
             public_tls,
+            lock,
         })
     }
 
@@ -92,10 +100,14 @@ impl App for Egress {
             ledger,
             writer,
             public_tls,
+            lock,
             local_address: _,
         } = self;
         let (directory_in, directory) = watch::channel(Arc::new(Directory::default()));
-        let parts = Parts::new(&config, &stage, ledger, public_tls, directory).await?;
+        let secrets = SecretStore::in_folder(config.secrets_dir.clone())
+            .with_opened(lock.as_ref().map(LockClient::opened));
+        let secrets = Secrets::new(secrets);
+        let parts = Parts::new(&config, &stage, ledger, public_tls, directory, secrets).await?;
         let Parts {
             intake,
             lanes,
@@ -118,6 +130,10 @@ impl App for Egress {
             metrics: intake.metrics.clone(),
         };
         tasks.spawn("ledger writer", write(writer, told));
+        if let Some(lock) = lock {
+            let keeping = lock.keep(agent.slice.clone(), secrets::wanted);
+            tasks.spawn("secrets of zen-lock", keeping);
+        }
         let following = targets::follow(agent.slice.clone(), directory_in);
         tasks.spawn("configuration", until(&stage, following));
         let answers = Answers {
@@ -165,6 +181,7 @@ impl Parts {
         ledger: Ledger,
         public_tls: Result<Arc<rustls::ClientConfig>, String>,
         directory: watch::Receiver<Arc<Directory>>,
+        secrets: Secrets,
     ) -> anyhow::Result<Self> {
         let permits = Arc::new(Semaphore::new(config.max_in_flight));
         let paused = Arc::new(PausedTargets::default());
@@ -176,7 +193,7 @@ impl Parts {
         let shared = Shared {
             courier: Courier {
                 ledger: ledger.clone(),
-                secrets: Secrets::new(SecretStore::in_folder(config.secrets_dir.clone())),
+                secrets,
                 clock: stage.clock.clone(),
                 random: stage.random.clone(),
                 metrics: metrics.clone(),

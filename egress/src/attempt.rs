@@ -25,6 +25,7 @@ use zen_chassis::chain::Chain;
 use zen_chassis::clock::millis;
 use zen_chassis::{Clock, Random, trace_context};
 use zen_proto::delivery::v1::{Delivery, Event};
+use zen_proto::purpose::Purpose;
 use zen_proto::query::v1::Attempt;
 use zen_proto::snapshot::v1::target_auth;
 use zeroize::Zeroizing;
@@ -43,6 +44,8 @@ pub(crate) use verdict::RetryRule;
 
 /// Bytes of an answer's body that are read, so that its connection can be used again.
 const ANSWER_BODY: usize = 4 * 1024;
+/// A secret that can be had and is not of the form that its use needs.
+const MALFORMED: Failure = Failure::Secret(codes::SECRET_MALFORMED);
 
 /// What every attempt needs.
 pub(crate) struct Courier {
@@ -208,9 +211,9 @@ impl Courier {
         for reference in &target.signing_secrets {
             let secret = self
                 .secrets
-                .get(reference, now_ms)
-                .map_err(|e| failed(Failure::Secret, &e))?;
-            keys.push(SigningKey::parse(&secret).map_err(|e| failed(Failure::Secret, &e))?);
+                .get(reference, Purpose::TargetSigning, now_ms)
+                .map_err(|e| failed(Failure::Secret(e.code()), &e))?;
+            keys.push(SigningKey::parse(&secret).map_err(|e| failed(MALFORMED, &e))?);
         }
         let timestamp = now_ms / 1000;
         Ok(Some((
@@ -230,8 +233,8 @@ impl Courier {
         };
         let secret = self
             .secrets
-            .get(reference, now_ms)
-            .map_err(|e| failed(Failure::Secret, &e))?;
+            .get(reference, Purpose::TargetAuth, now_ms)
+            .map_err(|e| failed(Failure::Secret(e.code()), &e))?;
         let mut text = Zeroizing::new(scheme.as_bytes().to_vec());
         match kind {
             target_auth::Kind::Bearer(_) => text.extend_from_slice(secret.expose()),
@@ -240,7 +243,7 @@ impl Courier {
                 text.extend_from_slice(Zeroizing::new(encoded).as_bytes());
             }
         }
-        let mut value = HeaderValue::from_bytes(&text).map_err(|e| failed(Failure::Secret, &e))?;
+        let mut value = HeaderValue::from_bytes(&text).map_err(|e| failed(MALFORMED, &e))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

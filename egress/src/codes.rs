@@ -34,8 +34,9 @@ pub(crate) const TARGET_REJECTED: &str = "TARGET_REJECTED";
 pub(crate) const TARGET_REDIRECTED: &str = "TARGET_REDIRECTED";
 /// The target answered 410: it wants no further deliveries.
 pub(crate) const TARGET_GONE: &str = "TARGET_GONE";
-/// A secret that the target needs cannot be had.
-pub(crate) const SECRET_UNREADABLE: &str = "SECRET_UNREADABLE";
+/// A secret that the target needs can be had and is not of the form that its use needs; one that
+/// cannot be had brings its own code.
+pub(crate) const SECRET_MALFORMED: &str = "SECRET_MALFORMED";
 
 /// Every code a dead letter can carry: the closed set of a metric's label.
 pub(crate) const DEAD_LETTER: [&str; 10] = [

@@ -25,6 +25,9 @@ pub struct Config {
     pub agent: NeighbourSettings,
     /// Folder of the files that `file:<name>` references name; default `/etc/zen/secrets`.
     pub secrets_dir: PathBuf,
+    /// This plane's zen-lock, which opens the secrets named `lock:<name>`: `unix:/path` or
+    /// `host:port` (mutual TLS); default none.
+    pub lock: Option<Address>,
     /// PEM file of the public roots that targets without a CA of their own are trusted by; default
     /// `/etc/ssl/certs/ca-certificates.crt`.
     pub ca_file: PathBuf,
@@ -88,6 +91,7 @@ impl Default for Config {
             listen: Address::Unix("/run/zen/egress.sock".into()),
             agent: NeighbourSettings::default(),
             secrets_dir: "/etc/zen/secrets".into(),
+            lock: None,
             ca_file: "/etc/ssl/certs/ca-certificates.crt".into(),
             attach: true,
             credit: 1024,

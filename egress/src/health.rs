@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+use zen_proto::codes::SecretCode;
 use zen_proto::ids::TargetId;
 use zen_proto::limits;
 use zen_proto::query::v1::Attempt;
@@ -19,11 +20,9 @@ use crate::targets::Directory;
 /// Failures in a row after which a target counts as failing.
 const FAILING_AFTER: u32 = 3;
 /// Failures that no further attempt could be any better about: one is enough.
-const CERTAIN: [&str; 3] = [
-    codes::SECRET_UNREADABLE,
-    codes::TARGET_INVALID,
-    codes::TARGET_ADDRESS_REFUSED,
-];
+const CERTAIN: [&str; 2] = [codes::TARGET_INVALID, codes::TARGET_ADDRESS_REFUSED];
+/// How the codes of secrets that cannot be had begin: they are as certain.
+const SECRET: &str = "SECRET_";
 
 /// Targets whose last attempt failed. Bounded by the configuration's targets.
 #[derive(Default)]
@@ -63,6 +62,18 @@ impl Health {
             status => format!("HTTP {status}"),
         };
         trouble.breaker = shown(breaker);
+    }
+
+    /// Its deliveries wait for zen-lock to open a secret.
+    pub(crate) fn waits_for_secret(&self, target: TargetId, now_ms: u64) {
+        let code = SecretCode::LockUnreachable;
+        let waiting = Attempt {
+            started_at_ms: now_ms,
+            code: code.code().to_owned(),
+            detail: code.remedy().to_owned(),
+            ..Attempt::default()
+        };
+        self.failed(target, &waiting, Breaker::default());
     }
 
     /// The breaker of a target in trouble moved.
@@ -123,6 +134,7 @@ impl Trouble {
         self.failures >= FAILING_AFTER
             || self.breaker != TargetState::Failing
             || CERTAIN.contains(&self.code.as_str())
+            || self.code.starts_with(SECRET)
     }
 
     fn shown(&self, target: TargetId) -> TargetHealth {
@@ -227,11 +239,7 @@ mod tests {
     #[test]
     fn a_secret_that_cannot_be_read_is_trouble_at_once_and_a_lost_body_is_none() {
         let health = Health::default();
-        health.failed(
-            id(1),
-            &attempt(1, codes::SECRET_UNREADABLE),
-            Breaker::default(),
-        );
+        health.failed(id(1), &attempt(1, "SECRET_UNREADABLE"), Breaker::default());
         for _ in 0..9 {
             health.failed(
                 id(2),

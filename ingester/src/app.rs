@@ -9,19 +9,20 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use zen_chassis::neighbour::{Neighbour, Question};
 use zen_chassis::net;
-use zen_chassis::secret::SecretStore;
+use zen_chassis::secret::{LockClient, Opened, SecretStore};
 use zen_chassis::{App, CancellationToken, Stage};
 use zen_journal::Cursor;
+use zen_proto::agent::v1::Slice;
 use zen_proto::component::Component;
 use zen_proto::session::v1::ComponentStatus;
 
 use crate::config::Config;
-use crate::configure::{Configuration, apply_kept};
+use crate::configure::{Configuration, apply_kept, wanted};
 use crate::counters::Counters;
 use crate::dispatch::{RoadContext, ToBridge, ToEgress, travel};
 use crate::intake::{Bounds, Door, Intake, LiveCertificate, is_traced};
@@ -35,6 +36,9 @@ use crate::store::{Keeper, Store};
 /// grace too.
 const DRAIN: Duration = Duration::from_secs(15);
 
+/// Time for zen-lock to open what is needed before anybody is let in.
+const FIRST_SECRETS: Duration = Duration::from_secs(2);
+
 /// The ingester, opened and bound.
 pub struct Ingester {
     config: Config,
@@ -43,6 +47,7 @@ pub struct Ingester {
     certificate: Option<LiveCertificate>,
     neighbour: Neighbour,
     configuration: Arc<Configuration>,
+    lock: Option<LockClient>,
     counters: Counters,
     store: Store,
     keeper: Keeper,
@@ -96,7 +101,14 @@ impl App for Ingester {
         let egress_cursor = store.journal().cursor(Road::Egress.as_str()).await?;
         let bridge_cursor = store.journal().cursor(Road::Bridge.as_str()).await?;
         let counters = Counters::default();
-        let secrets = SecretStore::in_folder(config.secrets_dir.clone());
+        let lock = config
+            .lock
+            .as_ref()
+            .map(|address| LockClient::new(address, &neighbour, stage))
+            .transpose()
+            .context("lock")?;
+        let secrets = SecretStore::in_folder(config.secrets_dir.clone())
+            .with_opened(lock.as_ref().map(LockClient::opened));
         let configuration = Arc::new(Configuration::new(secrets, counters.clone()));
         apply_kept(&configuration, &neighbour).await?;
         let (listener, address) = net::bind_tcp("listen", config.listen).await?;
@@ -108,6 +120,7 @@ impl App for Ingester {
             certificate,
             neighbour,
             configuration,
+            lock,
             counters,
             store,
             keeper,
@@ -129,8 +142,7 @@ impl App for Ingester {
     async fn run(self, stage: Stage) -> anyhow::Result<()> {
         let public_url = self.public_url();
         let progress = [self.roads[0].0.clone(), self.roads[1].0.clone()];
-        let asked_progress = progress.clone();
-        let asked_egress = self.egress.0.clone();
+        let (asked_progress, asked_egress) = (progress.clone(), self.egress.0.clone());
         Metrics::observe(&stage.meter, &self.store, &progress);
         show_state(&stage, &self, &public_url, &progress);
 
@@ -142,8 +154,14 @@ impl App for Ingester {
             progress,
         };
         let neighbour = self.neighbour.start(move |into| status.fill(into));
-        let applied = Arc::clone(&self.configuration)
-            .keep_applied(neighbour.slice.clone(), stage.shutdown.clone());
+        let opened = self
+            .lock
+            .map(|lock| keep_open(&stage, lock, neighbour.slice.clone()));
+        let applied = Arc::clone(&self.configuration).keep_applied(
+            neighbour.slice.clone(),
+            opened.as_ref().map(Opened::changes),
+            stage.shutdown.clone(),
+        );
         stage.tasks.spawn("configure", applied);
         stage
             .tasks
@@ -200,6 +218,7 @@ impl App for Ingester {
             self.certificate.as_ref(),
             intake,
         )?;
+        await_secrets(opened.as_ref()).await;
         door.serve(&stage).await;
         appends.close();
         appends.wait().await;
@@ -241,6 +260,25 @@ fn spawn_answers(stage: &Stage, answers: Answers, questions: mpsc::Receiver<Ques
         stop.run_until_cancelled_owned(answering).await;
         anyhow::Ok(())
     });
+}
+
+/// Keeps what zen-lock opens, until shutdown.
+fn keep_open(
+    stage: &Stage,
+    lock: LockClient,
+    slices: watch::Receiver<Option<Arc<Slice>>>,
+) -> Opened {
+    let opened = lock.opened();
+    let keeping = lock.keep(slices, wanted);
+    stage.tasks.spawn("secrets of zen-lock", keeping);
+    opened
+}
+
+/// What knocks waits at the socket meanwhile: it would only hear that its secret is not open yet.
+async fn await_secrets(opened: Option<&Opened>) {
+    if let Some(opened) = opened {
+        let _asked = tokio::time::timeout(FIRST_SECRETS, opened.asked_once()).await;
+    }
 }
 
 fn open_door(

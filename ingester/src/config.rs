@@ -29,6 +29,9 @@ pub struct Config {
     pub egress: Option<Address>,
     /// Folder of the secrets named `file:<name>`; default `/etc/zen/secrets`.
     pub secrets_dir: PathBuf,
+    /// This plane's zen-lock, which opens the secrets named `lock:<name>`: `unix:/path` or `host:port`
+    /// (mutual TLS); default none.
+    pub lock: Option<Address>,
     /// The journal of accepted events.
     pub journal: JournalSettings,
     /// Connections open at the same time, 1 to 1,000,000; more wait in the system's queue; default 4096.
@@ -52,6 +55,7 @@ impl Default for Config {
             agent: NeighbourSettings::default(),
             egress: Some(Address::Unix("/run/zen/egress.sock".into())),
             secrets_dir: "/etc/zen/secrets".into(),
+            lock: None,
             journal: JournalSettings::default(),
             max_connections: 4096,
             request_timeout: Duration::from_secs(30),

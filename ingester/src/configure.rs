@@ -1,6 +1,7 @@
 //! From the agent's slice to what intake and dispatch go by. The dispatch's plan is published before the
 //! routing table: whoever reads an event of a new endpoint from the journal finds its flows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use zen_chassis::CancellationToken;
 use zen_chassis::neighbour::Neighbour;
-use zen_chassis::secret::SecretStore;
+use zen_chassis::secret::{SecretStore, Wanted};
 use zen_proto::agent::v1::Slice;
+use zen_proto::purpose::Purpose;
+use zen_proto::snapshot::v1::Snapshot;
 
 use crate::counters::Counters;
 use crate::plan::Plan;
@@ -76,13 +79,18 @@ impl Configuration {
         self.table.store(Some(Arc::new(table)));
     }
 
-    /// Applies each slice as it comes, and reads secrets again and again, until shutdown.
+    /// Applies each slice as it comes, and reads secrets again and again, until shutdown; `opened`
+    /// says when one that zen-lock opens came, changed or went.
     pub(crate) async fn keep_applied(
         self: Arc<Self>,
         mut slices: watch::Receiver<Option<Arc<Slice>>>,
+        mut opened: Option<watch::Receiver<u64>>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         loop {
+            if let Some(opened) = &mut opened {
+                opened.mark_unchanged();
+            }
             let slice = slices.borrow_and_update().clone();
             if let Some(slice) = slice {
                 let this = Arc::clone(&self);
@@ -93,16 +101,36 @@ impl Configuration {
                 .as_ref()
                 .is_some_and(|table| !table.missing().is_empty());
             let pause = if lacking { REREAD_MISSING } else { REREAD };
+            let another_value = async {
+                let changed = match &mut opened {
+                    Some(opened) => opened.changed().await.is_ok(),
+                    None => false,
+                };
+                if !changed {
+                    std::future::pending().await
+                }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 changed = slices.changed() => if changed.is_err() {
                     // The agent's link ends with the stage; the last configuration stays.
                     shutdown.cancelled().await;
                 },
+                () = another_value => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
+}
+
+/// What the endpoints of a snapshot want of zen-lock.
+pub(crate) fn wanted(snapshot: &Snapshot) -> HashSet<Wanted> {
+    let endpoints = snapshot.endpoints.iter().filter(|e| !e.removed);
+    endpoints
+        .filter_map(|endpoint| endpoint.verification.as_ref())
+        .flat_map(|verification| &verification.secrets)
+        .filter_map(|reference| Wanted::parse(reference, Purpose::WebhookVerification))
+        .collect()
 }
 
 /// The slice kept from before, taken into force before anything is served.

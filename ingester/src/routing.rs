@@ -12,6 +12,7 @@ use zen_chassis::chain::Chain;
 use zen_chassis::secret::SecretStore;
 use zen_proto::ids::EndpointId;
 use zen_proto::limits;
+use zen_proto::purpose::Purpose;
 use zen_proto::snapshot::v1::{self as wire, Snapshot};
 
 use crate::counters::{Counters, EndpointCounters};
@@ -230,7 +231,7 @@ fn read_keys(
         return keys;
     }
     for reference in references {
-        let problem = match secrets.read(reference) {
+        let problem = match secrets.read(reference, Purpose::WebhookVerification) {
             Ok(secret) => match Key::new(scheme, &secret) {
                 Ok(key) => {
                     keys.push(key);

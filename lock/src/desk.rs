@@ -226,20 +226,15 @@ impl Desk {
             return Err(SecretCode::NotAllowed);
         }
         let realms = self.core.realms.borrow().clone();
+        // Without a configuration nothing can be said of any secret.
+        let realm = realms.first().ok_or(SecretCode::LockUnreachable)?;
+        let scope = Scope {
+            realm: realm.clone(),
+            namespace: None,
+            name: ask.name.clone(),
+        };
         // What is no name names no file.
-        let named = realms.first().is_some_and(|realm| {
-            let (realm, name) = (realm.clone(), ask.name.clone());
-            let namespace = None;
-            let scope = Scope {
-                realm,
-                namespace,
-                name,
-            };
-            scope.check().is_ok()
-        });
-        if !named {
-            return Err(SecretCode::Unknown);
-        }
+        scope.check().map_err(|_no_name| SecretCode::Unknown)?;
         let sealed = self.sources.find(&ask.name)?;
         let opened = self.core.opener.open(&sealed, &realms, None, &ask.name)?;
         opening.key_id.clone_from(&opened.opened_with);

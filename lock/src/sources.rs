@@ -73,12 +73,16 @@ impl Sources {
     /// The secret of this name, which must be a name: a file of it is read. Blocking.
     ///
     /// # Errors
-    /// [`SecretCode::Unknown`], or why its file cannot be a secret.
+    /// [`SecretCode::Unknown`], or why its file cannot be a secret;
+    /// [`SecretCode::LockUnreachable`] as long as it is not known which secrets there are.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<str>, SecretCode> {
         if let Some(sealed) = self.of_folder(name) {
             return sealed;
         }
         let slice = self.slice();
+        if slice.is_none() && self.slice.is_some() {
+            return Err(SecretCode::LockUnreachable);
+        }
         let stored = Neighbour::snapshot(&slice).into_iter();
         let mut stored = stored.flat_map(|snapshot| &snapshot.secrets);
         let secret = stored.find(|secret| secret.name == name);
@@ -140,7 +144,7 @@ impl Sources {
             Err(error) => {
                 // Never the other place's in its stead: what is in force must not depend on it.
                 tracing::error!(name, error = %Chain(&error), "a secret's file cannot be read");
-                Err(SecretCode::Unknown)
+                Err(SecretCode::LockUnreachable)
             }
         };
         Some(sealed.map(Into::into))
@@ -217,6 +221,15 @@ mod tests {
         let sources = Sources::new(Some(folder.path().to_owned()), Some(slice));
         assert_eq!(sources.find("big"), Err(SecretCode::TooLarge));
         assert_eq!(sources.find("binary"), Err(SecretCode::NotAge));
-        assert_eq!(sources.find("folder"), Err(SecretCode::Unknown));
+        assert_eq!(sources.find("folder"), Err(SecretCode::LockUnreachable));
+    }
+
+    #[test]
+    fn before_a_configuration_no_secret_is_called_unknown() {
+        let (sender, slice) = watch::channel(None);
+        let sources = Sources::new(None, Some(slice));
+        assert_eq!(sources.find("a"), Err(SecretCode::LockUnreachable));
+        sender.send_replace(Some(Arc::default()));
+        assert_eq!(sources.find("a"), Err(SecretCode::Unknown));
     }
 }

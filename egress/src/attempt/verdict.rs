@@ -43,8 +43,8 @@ pub(crate) enum Failure {
     ConnectionLost,
     /// The guard refused the address.
     AddressRefused,
-    /// A secret cannot be had.
-    Secret,
+    /// A secret cannot be had, by its code.
+    Secret(&'static str),
     /// The target's configuration cannot be used.
     TargetInvalid,
     /// The delivery's body cannot be read.
@@ -91,7 +91,7 @@ pub(crate) fn judge(outcome: &Outcome) -> Verdict {
             Failure::Unreachable => Verdict::Retry(codes::TARGET_UNREACHABLE, None),
             Failure::Tls => Verdict::Retry(codes::TARGET_TLS_FAILED, None),
             Failure::ConnectionLost => Verdict::Retry(codes::TARGET_CONNECTION_LOST, None),
-            Failure::Secret => Verdict::Retry(codes::SECRET_UNREADABLE, None),
+            Failure::Secret(code) => Verdict::Retry(code, None),
             Failure::TargetInvalid => Verdict::Retry(codes::TARGET_INVALID, None),
             Failure::AddressRefused => Verdict::DeadLetter(codes::TARGET_ADDRESS_REFUSED),
             Failure::Body => Verdict::DeadLetter(codes::BODY_UNREADABLE),
@@ -119,7 +119,7 @@ impl Outcome {
                 Failure::Timeout | Failure::Unreachable => Some(false),
                 Failure::Tls | Failure::ConnectionLost => Some(true),
                 Failure::AddressRefused
-                | Failure::Secret
+                | Failure::Secret(_)
                 | Failure::TargetInvalid
                 | Failure::Body => None,
             },

@@ -28,6 +28,8 @@ const SETTLING: usize = 1024;
 const AHEAD: usize = 4;
 /// How often those that must wait are looked through for expired ones.
 const SWEEP: Duration = Duration::from_secs(30);
+/// Milliseconds between looks for a secret that zen-lock, which is away, has not opened yet.
+const SECRET_LOOK_MS: u64 = 200;
 /// The longest sleep: a clock that was set is noticed then.
 const NAP: Duration = Duration::from_secs(10);
 /// A lane with nothing to do ends after this long, and its connections with it.
@@ -202,6 +204,11 @@ impl Lane {
                     }
                 }
                 Route::To(target, flow) => {
+                    if self.shared.courier.secrets.awaited(&target) {
+                        self.shared.health.waits_for_secret(self.target, now_ms);
+                        self.blocked = Blocked::Until(now_ms.saturating_add(SECRET_LOOK_MS));
+                        return;
+                    }
                     let Some(one) = permit.take().or_else(|| self.permit()) else {
                         self.blocked = Blocked::Permit;
                         return;

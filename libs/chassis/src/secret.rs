@@ -1,14 +1,26 @@
-//! Secrets by reference: configuration names `file:<name>`, the value is a file in the
-//! component's secrets directory and never travels.
+//! Secrets by reference: configuration names `file:<name>`, a file in the component's secrets
+//! directory, or `lock:<name>`, which zen-lock opens; the value never travels with it.
+
+mod client;
+mod opened;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use zen_proto::codes::SecretCode;
+use zen_proto::purpose::Purpose;
+use zeroize::Zeroizing;
+
 use crate::files::{self, FileError};
 
+pub use client::LockClient;
+pub use opened::{Opened, Wanted};
+
 const LARGEST_SECRET: usize = 64 * 1024;
+/// Longest name of a secret, and of one of its values.
+const LONGEST_NAME: usize = 253;
 
 /// Where a secret is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,14 +28,19 @@ pub enum SecretRef {
     /// A file of this name in the component's secrets directory.
     File(String),
     /// A secret that zen-lock opens.
-    Lock(String),
+    Lock {
+        /// Its name.
+        name: String,
+        /// Which of its values; none: the only one, or that named `value`.
+        key: Option<String>,
+    },
 }
 
 /// The text is no reference to a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a secret is named `file:<name>` or `lock:<name>`, the name made of letters, digits, `.`, `_`, \
-     `-` and not starting with a dot"
+    "a secret is named `file:<name>`, `lock:<name>` or `lock:<name>/<key>`, name and key made of \
+     letters, digits, `.`, `_`, `-` and not starting with a dot"
 )]
 pub struct SecretRefError;
 
@@ -31,15 +48,24 @@ impl FromStr for SecretRef {
     type Err = SecretRefError;
 
     fn from_str(text: &str) -> Result<Self, SecretRefError> {
-        let (kind, name) = text.split_once(':').ok_or(SecretRefError)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > 253 || name.starts_with('.') || !name.chars().all(plain)
-        {
-            return Err(SecretRefError);
-        }
-        match kind {
-            "file" => Ok(Self::File(name.to_owned())),
-            "lock" => Ok(Self::Lock(name.to_owned())),
+        let name = |text: &str| {
+            let fits = (1..=LONGEST_NAME).contains(&text.len());
+            match fits && !text.starts_with('.') && text.chars().all(plain) {
+                true => Ok(text.to_owned()),
+                false => Err(SecretRefError),
+            }
+        };
+        match text.split_once(':').ok_or(SecretRefError)? {
+            ("file", file) => Ok(Self::File(name(file)?)),
+            ("lock", secret) => {
+                let (secret, key) = match secret.split_once('/') {
+                    Some((secret, key)) => (secret, Some(name(key)?)),
+                    None => (secret, None),
+                };
+                let name = name(secret)?;
+                Ok(Self::Lock { name, key })
+            }
             _ => Err(SecretRefError),
         }
     }
@@ -49,14 +75,19 @@ impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(name) => write!(f, "file:{name}"),
-            Self::Lock(name) => write!(f, "lock:{name}"),
+            Self::Lock { name, key: None } => write!(f, "lock:{name}"),
+            Self::Lock {
+                name,
+                key: Some(key),
+            } => write!(f, "lock:{name}/{key}"),
         }
     }
 }
 
-/// A secret's bytes. No Debug, no Display; the one way to them is [`Secret::expose`].
+/// A secret's bytes, wiped when the last holder lets go of them. No Debug, no Display; the one way
+/// to them is [`Secret::expose`].
 #[derive(Clone)]
-pub struct Secret(Arc<[u8]>);
+pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
 
 impl Secret {
     /// The bytes, for the moment they are used.
@@ -68,7 +99,7 @@ impl Secret {
 
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
+        Self(Arc::new(Zeroizing::new(bytes)))
     }
 }
 
@@ -85,8 +116,11 @@ pub enum SecretError {
     #[error("secret {0} is empty")]
     Empty(SecretRef),
     /// There is no zen-lock to ask.
-    #[error("secret {0} needs zen-lock, which this plane does not run")]
+    #[error("secret {0} needs zen-lock, which this component is not told of (setting `lock`)")]
     NoLock(SecretRef),
+    /// zen-lock did not open it.
+    #[error("secret {0} is not open, {1}: {remedy}", remedy = .1.remedy())]
+    Lock(SecretRef, SecretCode),
 }
 
 impl SecretError {
@@ -98,35 +132,74 @@ impl SecretError {
             Self::Unreadable(..) => "SECRET_UNREADABLE",
             Self::Empty(_) => "SECRET_EMPTY",
             Self::NoLock(_) => "SECRET_NEEDS_LOCK",
+            Self::Lock(_, code) => code.code(),
         }
     }
 }
 
 /// The secrets a component may use.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SecretStore {
     folder: PathBuf,
+    opened: Option<Opened>,
 }
 
 impl SecretStore {
-    /// Secrets that are files in `folder`.
+    /// Secrets that are files in `folder`, and none of zen-lock.
     #[must_use]
     pub const fn in_folder(folder: PathBuf) -> Self {
-        Self { folder }
+        Self {
+            folder,
+            opened: None,
+        }
     }
 
-    /// Reads a secret now; one line end at its end is not part of it.
+    /// The same, and those that zen-lock opened, if there is one.
+    #[must_use]
+    pub fn with_opened(mut self, opened: Option<Opened>) -> Self {
+        self.opened = opened;
+        self
+    }
+
+    /// Reads a secret now, for this purpose; one line end at the end of a file is not part of it.
+    /// What zen-lock opens is looked up, not asked for: a [`LockClient`] keeps it.
     ///
     /// # Errors
     /// See [`SecretError`].
-    pub fn read(&self, reference: &str) -> Result<Secret, SecretError> {
+    pub fn read(&self, reference: &str, purpose: Purpose) -> Result<Secret, SecretError> {
         let parsed: SecretRef = reference
             .parse()
             .map_err(|e| SecretError::Reference(reference.to_owned(), e))?;
-        let SecretRef::File(name) = &parsed else {
-            return Err(SecretError::NoLock(parsed));
+        match parsed {
+            SecretRef::File(name) => self.read_file(name),
+            SecretRef::Lock { .. } => match &self.opened {
+                None => Err(SecretError::NoLock(parsed)),
+                Some(opened) => match opened.get(&Wanted::of(&parsed, purpose)) {
+                    Ok(secret) if secret.expose().is_empty() => Err(SecretError::Empty(parsed)),
+                    Ok(secret) => Ok(secret),
+                    Err(code) => Err(SecretError::Lock(parsed, code)),
+                },
+            },
+        }
+    }
+
+    /// Whether zen-lock has not said anything yet of this secret: it is away or not set up, and
+    /// nothing is held from before.
+    #[must_use]
+    pub fn is_awaited(&self, reference: &str, purpose: Purpose) -> bool {
+        let Err(SecretError::Lock(_, code)) = self.read(reference, purpose) else {
+            return false;
         };
-        let mut bytes = match files::read_capped(&self.folder.join(name), LARGEST_SECRET) {
+        matches!(
+            code,
+            SecretCode::LockUnreachable | SecretCode::NoIdentity | SecretCode::CallerUnknown
+        )
+    }
+
+    fn read_file(&self, name: String) -> Result<Secret, SecretError> {
+        let read = files::read_capped(&self.folder.join(&name), LARGEST_SECRET);
+        let parsed = SecretRef::File(name);
+        let mut bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => return Err(SecretError::Unreadable(parsed, error)),
         };
@@ -154,6 +227,12 @@ mod tests {
             "x",
             "env:HOME",
             "file:a\0",
+            "file:a/b",
+            "lock:",
+            "lock:a/",
+            "lock:/b",
+            "lock:a/b/c",
+            "lock:a/.b",
         ] {
             assert!(text.parse::<SecretRef>().is_err(), "{text:?} was taken");
         }
@@ -164,22 +243,40 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_to_zen_lock_may_name_one_of_several_values() {
+        for text in ["lock:db", "lock:db/password"] {
+            assert_eq!(text.parse::<SecretRef>().unwrap().to_string(), text);
+        }
+        let named = SecretRef::Lock {
+            name: "db".to_owned(),
+            key: Some("password".to_owned()),
+        };
+        assert_eq!("lock:db/password".parse(), Ok(named));
+    }
+
+    #[test]
     fn one_line_end_is_not_part_of_a_secret() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("one"), "value\n").unwrap();
         std::fs::write(folder.path().join("none"), "\n").unwrap();
         let store = SecretStore::in_folder(folder.path().to_owned());
-        assert_eq!(store.read("file:one").unwrap().expose(), b"value");
+        assert_eq!(
+            store
+                .read("file:one", Purpose::TargetAuth)
+                .unwrap()
+                .expose(),
+            b"value"
+        );
         assert!(matches!(
-            store.read("file:none"),
+            store.read("file:none", Purpose::TargetAuth),
             Err(SecretError::Empty(_))
         ));
         assert!(matches!(
-            store.read("file:absent"),
+            store.read("file:absent", Purpose::TargetAuth),
             Err(SecretError::Unreadable(..))
         ));
         assert!(matches!(
-            store.read("lock:one"),
+            store.read("lock:one", Purpose::TargetAuth),
             Err(SecretError::NoLock(_))
         ));
     }
