@@ -8,6 +8,7 @@ use zen_proto::snapshot::v1::{Bridge, PlaneKind as WireKind, ServedPlane, Snapsh
 use crate::endpoint::{self, Endpoint};
 use crate::flow::{self, Flow};
 use crate::plane::{Plane, PlaneKind};
+use crate::secret::{self, SealedSecret};
 use crate::target::{self, Target};
 
 /// The version of the snapshot's format.
@@ -29,6 +30,8 @@ pub(crate) struct Inputs {
     pub(crate) data_plane: Option<Plane>,
     /// Where that data plane's bridges are reached.
     pub(crate) bridges: Vec<String>,
+    /// Sealed secrets of the plane.
+    pub(crate) secrets: Vec<SealedSecret>,
 }
 
 /// The plane's whole desired configuration, with revision 0: publishing gives it one.
@@ -65,7 +68,7 @@ pub(crate) fn snapshot(inputs: &Inputs, trust_domain: &TrustDomain) -> Snapshot 
         bridges: bridges(inputs, trust_domain),
         served_planes: Vec::new(),
         revoked_plane_ids: Vec::new(),
-        secrets: Vec::new(),
+        secrets: inputs.secrets.iter().map(secret::to_wire).collect(),
     };
     // A data plane's own egress attaches to its bridges as those of edge planes do.
     let own = (plane.kind == PlaneKind::Data).then_some(plane);
@@ -116,6 +119,7 @@ fn sort(snapshot: &mut Snapshot) {
     snapshot.endpoints.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.targets.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.flows.sort_by(|a, b| a.id.cmp(&b.id));
+    snapshot.secrets.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.bridges.sort_by(|a, b| a.address.cmp(&b.address));
     snapshot.bridges.dedup();
     snapshot

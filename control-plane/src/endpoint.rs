@@ -101,9 +101,15 @@ impl Scheme {
 impl Noun for EndpointBody {
     type Id = EndpointId;
     const SQL: placed::Statements = placed::statements!("endpoints", "endpoint_id");
+    const TABLE: &'static str = "endpoints";
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        let secrets = self.verification.secrets.iter();
+        secrets.map(String::as_str).collect()
     }
 }
 

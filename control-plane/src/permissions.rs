@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub(crate) enum Role {
     /// Looks.
     Viewer,
-    /// Also changes endpoints, targets and flows, tests and replays.
+    /// Also changes endpoints, targets, flows and secrets, tests and replays.
     Editor,
     /// Also registers and retires planes, issues bundles, makes keys, reads the audit log.
     Admin,
@@ -98,6 +98,10 @@ operations! {
     TargetRead = "target.read", Viewer;
     /// Make, change and remove targets.
     TargetWrite = "target.write", Editor;
+    /// Sealed secrets; what they hold nobody here can read.
+    SecretRead = "secret.read", Viewer;
+    /// Store, replace and remove sealed secrets.
+    SecretWrite = "secret.write", Editor;
     /// Flows.
     FlowRead = "flow.read", Viewer;
     /// Make, change and remove flows.

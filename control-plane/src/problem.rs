@@ -123,6 +123,16 @@ problems! {
     too_slow = REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The request took too long";
     /// The body has faults.
     invalid = UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", "The body has faults";
+    /// What was sent as a sealed secret is no age file.
+    secret_not_age = UNPROCESSABLE_ENTITY, "SECRET_NOT_AGE", "This is no sealed secret";
+    /// What was sent is the key that opens secrets.
+    secret_identity = UNPROCESSABLE_ENTITY, "SECRET_IDENTITY_SENT", "This is a key that opens secrets";
+    /// The sealed text ends too soon.
+    secret_truncated = UNPROCESSABLE_ENTITY, "SECRET_TRUNCATED", "The sealed secret is cut short";
+    /// The sealed text was changed.
+    secret_damaged = UNPROCESSABLE_ENTITY, "SECRET_DAMAGED", "The sealed secret is damaged";
+    /// The sealed text is too large.
+    secret_too_large = UNPROCESSABLE_ENTITY, "SECRET_TOO_LARGE", "The sealed secret is too large";
     /// The name is taken.
     name_taken = CONFLICT, "NAME_TAKEN", "The name is taken";
     /// It was changed meanwhile.

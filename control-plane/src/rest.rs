@@ -19,6 +19,7 @@ mod overview;
 mod planes;
 mod precondition;
 mod query_rules;
+mod secrets;
 mod server;
 mod targets;
 mod tenants;
@@ -64,6 +65,7 @@ fn operations() -> OpenApiRouter<Arc<Control>> {
         .merge(bundles::routes())
         .merge(endpoints::routes())
         .merge(targets::routes())
+        .merge(secrets::routes())
         .merge(flows::routes())
         .merge(deliveries::routes())
         .merge(me::routes())

@@ -69,9 +69,18 @@ pub(crate) enum TargetAuth {
 impl Noun for TargetBody {
     type Id = TargetId;
     const SQL: placed::Statements = placed::statements!("targets", "target_id");
+    const TABLE: &'static str = "targets";
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        let auth = self.auth.iter().map(|auth| match auth {
+            TargetAuth::Bearer(reference) | TargetAuth::Basic(reference) => reference.as_str(),
+        });
+        let signing = self.signing_secrets.iter().map(String::as_str);
+        signing.chain(auth).collect()
     }
 }
 

@@ -34,6 +34,7 @@ mod sqlite {
     mod people;
     mod permissions;
     mod rest;
+    mod secrets;
     mod session;
     mod trials;
 }
@@ -56,6 +57,7 @@ mod postgres {
     mod permissions;
     mod replicas;
     mod rest;
+    mod secrets;
     mod secured;
     mod session;
     mod trials;

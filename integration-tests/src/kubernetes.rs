@@ -2,6 +2,7 @@
 //! and helm rest on behaves as there. It keeps its objects over a restart, as etcd would, and has
 //! bad days on command.
 
+mod admission;
 mod call;
 mod delete;
 mod discovery;
@@ -23,6 +24,7 @@ mod tokens;
 mod watch;
 mod write;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,6 +105,8 @@ impl ApiServer {
             asked: Vec::new(),
             faults: Faults::default(),
             ca: ca.clone(),
+            routes: HashMap::new(),
+            admissions: Vec::new(),
         };
         let mut server = Self {
             port: ports::reserve()?,

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::core::{Core, Pool};
 use crate::desk::{Admission, Desk};
 use crate::keyring::{Keyring, KeyringKeeper};
+use crate::kubernetes::Kubernetes;
 use crate::metrics::{Levels, Metrics};
 use crate::opener::Opener;
 use crate::reseal::Resealer;
@@ -41,6 +42,7 @@ pub struct Lock {
     cluster: Option<Realm>,
     sources: Sources,
     admission: Admission,
+    kubernetes: Option<Kubernetes>,
 }
 
 impl Lock {
@@ -75,6 +77,10 @@ impl App for Lock {
         );
         let (listener, local_address) = listen(&config).await?;
         let cluster = config.cluster_realm()?;
+        let kubernetes = match config.kubernetes.clone() {
+            Some(settings) => Some(Kubernetes::bind(settings).await?),
+            None => None,
+        };
         let slice = neighbour.as_ref().map(|neighbour| neighbour.slice.clone());
         let now = slice.as_ref().and_then(|slice| slice.borrow().clone());
         let (realms_in, realms) = watch::channel(realms_of(&now, cluster.as_ref()));
@@ -100,6 +106,7 @@ impl App for Lock {
             keeper,
             realms: realms_in,
             cluster,
+            kubernetes,
         })
     }
 
@@ -114,6 +121,7 @@ impl App for Lock {
             cluster,
             sources,
             admission,
+            kubernetes,
         } = self;
         let (surveyor, survey) = Surveyor::new(core.clone(), sources.clone());
         let keyring = core.opener.keyring().clone();
@@ -146,6 +154,9 @@ impl App for Lock {
             } = neighbour.start(status);
             tasks.spawn("realms", follow(slice, realms, cluster, stage.clone()));
             tasks.spawn("questions", answer_questions(questions, stage.clone()));
+        }
+        if let Some(kubernetes) = kubernetes {
+            kubernetes.start(&core, &stage);
         }
         let desk = Desk {
             core,

@@ -9,6 +9,8 @@ use zen_chassis::neighbour::NeighbourSettings;
 use zen_chassis::net::Address;
 use zen_seal::Realm;
 
+use crate::kubernetes::KubernetesConfig;
+
 /// Users that may be allowed on the socket at the most.
 const MOST_UIDS: usize = 64;
 /// Writers that may be named at the most.
@@ -45,6 +47,8 @@ pub struct Config {
     pub writers: Vec<String>,
     /// Who opened what.
     pub audit: AuditSettings,
+    /// Secrets for pods of the cluster. Default: none.
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 /// The log of who opened what.
@@ -68,6 +72,7 @@ impl Default for Config {
             cluster: None,
             writers: Vec::new(),
             audit: AuditSettings::default(),
+            kubernetes: None,
         }
     }
 }
@@ -108,6 +113,9 @@ impl Config {
             "audit.max_size: {} is less than {AUDIT_LEAST}",
             self.audit.max_size
         );
+        if let Some(kubernetes) = &self.kubernetes {
+            kubernetes.check()?;
+        }
         self.cluster_realm().map(|_realm| ())
     }
 

@@ -6,10 +6,12 @@
 
 mod app;
 mod audit;
+pub mod cli;
 mod config;
 mod core;
 mod desk;
 mod keyring;
+mod kubernetes;
 mod metrics;
 mod opener;
 mod refusal;
@@ -20,3 +22,4 @@ mod status;
 pub use app::Lock;
 pub use audit::{AuditError, End, check as check_audit};
 pub use config::{AuditSettings, Config};
+pub use kubernetes::{KubernetesConfig, Right, rights};

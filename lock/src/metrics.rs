@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     open_duration: Histogram<f64>,
     handshakes: Counter<u64>,
     unaudited: Counter<u64>,
+    admissions: Counter<u64>,
+    admission_duration: Histogram<f64>,
     resealed: Counter<u64>,
 }
 
@@ -46,6 +48,16 @@ impl Metrics {
                 "zen_lock_audit_failures",
                 "Secrets not handed out because the audit log could not be written",
             ),
+            admissions: counter(
+                "zen_lock_admissions",
+                "Questions of the API server, by webhook and outcome",
+            ),
+            admission_duration: meter
+                .f64_histogram("zen_lock_admission_duration")
+                .with_unit("s")
+                .with_description("From the API server's question to its answer")
+                .with_boundaries(SECONDS.to_vec())
+                .build(),
             resealed: counter(
                 "zen_lock_resealed",
                 "Secrets sealed again for the newest key, by outcome",
@@ -61,6 +73,17 @@ impl Metrics {
         ];
         self.opens.add(1, &labels);
         self.open_duration.record(took.as_secs_f64(), &[]);
+    }
+
+    /// The API server was answered; `outcome` is `allowed`, `changed` or a code.
+    pub(crate) fn admitted(&self, webhook: &'static str, outcome: &'static str, took: Duration) {
+        let labels = [
+            KeyValue::new("webhook", webhook),
+            KeyValue::new("outcome", outcome),
+        ];
+        self.admissions.add(1, &labels);
+        let labels = [KeyValue::new("webhook", webhook)];
+        self.admission_duration.record(took.as_secs_f64(), &labels);
     }
 
     /// A TLS handshake failed.

@@ -1,7 +1,7 @@
 //! What a plane is told: its own things only, in one order, and nothing of what is gone.
 
 use proptest::prelude::*;
-use zen_proto::ids::{EndpointId, FlowId, Id as _, PlaneId, TargetId, TenantId};
+use zen_proto::ids::{EndpointId, FlowId, Id as _, PlaneId, SecretId, TargetId, TenantId};
 
 use super::*;
 use crate::endpoint::{EndpointBody, Scheme, Verification};
@@ -36,6 +36,15 @@ fn endpoint(seed: u8, plane: PlaneId) -> Endpoint {
         updated_at: 1,
         removed_at: None,
         version: 1,
+    }
+}
+
+fn secret(seed: u8) -> SealedSecret {
+    SealedSecret {
+        id: SecretId::generate(1, [seed; 10]),
+        name: format!("secret-{seed}"),
+        sealed: "sealed".to_owned(),
+        version: u64::from(seed),
     }
 }
 
@@ -101,6 +110,7 @@ fn sample() -> Inputs {
         served: edges.to_vec(),
         data_plane: Some(data),
         bridges: vec!["b:1".to_owned(), "a:1".to_owned(), "b:1".to_owned()],
+        secrets: vec![secret(2), secret(1)],
     }
 }
 
@@ -191,8 +201,9 @@ proptest! {
         flows in Just(sample().flows).prop_shuffle(),
         served in Just(sample().served).prop_shuffle(),
         bridges in Just(sample().bridges).prop_shuffle(),
+        secrets in Just(sample().secrets).prop_shuffle(),
     ) {
-        let shuffled = Inputs { endpoints, targets, flows, served, bridges, ..sample() };
+        let shuffled = Inputs { endpoints, targets, flows, served, bridges, secrets, ..sample() };
         prop_assert_eq!(snapshot(&shuffled, &domain()), snapshot(&sample(), &domain()));
     }
 

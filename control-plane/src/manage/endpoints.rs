@@ -10,6 +10,7 @@ use zen_proto::ids::{EndpointId, PlaneId};
 
 use super::lists::{Listed, Paging};
 use super::read::{patched, read};
+use super::secrets::SecretWarningView;
 use super::{lists, shown_time};
 use crate::control::Control;
 use crate::endpoint::{Endpoint, EndpointBody};
@@ -17,7 +18,10 @@ use crate::permissions::Operation;
 use crate::precondition::Expected;
 use crate::principal::Principal;
 use crate::problem::Problem;
-use crate::store::{Placed, Removal};
+use crate::store::{Noun as _, Placed, Removal};
+
+/// The field that names secrets.
+const SECRETS: &str = "verification.secrets";
 
 /// An endpoint as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,6 +34,8 @@ pub(crate) struct EndpointView {
     pub(crate) body: EndpointBody,
     pub(crate) created_at: String,
     pub(crate) updated_at: String,
+    /// Secrets that it names and that cannot be had, as far as is known.
+    pub(crate) warnings: Vec<SecretWarningView>,
     /// Counts the changes that people made; the `ETag`.
     pub(crate) version: u64,
 }
@@ -76,6 +82,7 @@ impl Control {
         let body: EndpointBody = read(&body)?;
         body.check()?;
         let plane = self.usable_plane(caller, &body.plane_id).await?;
+        self.may_name(caller, &plane, SECRETS, &body.secrets())?;
         let now = self.stage.clock.unix_ms();
         let endpoint = Placed {
             id: self.stage.id(),
@@ -115,10 +122,17 @@ impl Control {
             }
             None => BTreeMap::new(),
         };
-        Ok(Listed::of(page, |endpoint| {
+        let named = page.items.iter().map(|e| (e.plane, e.body.secrets()));
+        let warnings = self.secret_warnings(named).await?;
+        let items = page.items.into_iter().zip(warnings);
+        let show = |(endpoint, said): (Endpoint, _)| {
             let base = bases.get(&endpoint.plane).map(String::as_str);
-            endpoint_view(endpoint, base)
-        }))
+            endpoint_view(endpoint, base, said)
+        };
+        Ok(Listed {
+            items: items.map(show).collect(),
+            next_cursor: page.next,
+        })
     }
 
     /// One endpoint.
@@ -148,6 +162,9 @@ impl Control {
             return Err(Problem::field("plane_id", "an endpoint stays in its plane"));
         }
         body.check()?;
+        if let Some(plane) = self.store.any_plane(before.plane).await? {
+            self.may_name(caller, &plane, SECRETS, &body.secrets())?;
+        }
         let now = self.stage.clock.unix_ms();
         let entry = caller.did(now, "endpoint.change", id, patch);
         let changed = self.store.change(&before, &body, now, &entry).await;
@@ -205,13 +222,21 @@ impl Control {
             .addresses(endpoint.plane, Component::Ingester)
             .await?;
         let base = ingesters.into_values().next();
-        Ok(endpoint_view(endpoint, base.as_deref()))
+        let named = [(endpoint.plane, endpoint.body.secrets())];
+        let warnings = self.secret_warnings(named).await?.pop();
+        let warnings = warnings.unwrap_or_default();
+        Ok(endpoint_view(endpoint, base.as_deref(), warnings))
     }
 }
 
 /// `base` is where the plane's ingester is reached.
-fn endpoint_view(endpoint: Endpoint, base: Option<&str>) -> EndpointView {
+fn endpoint_view(
+    endpoint: Endpoint,
+    base: Option<&str>,
+    warnings: Vec<SecretWarningView>,
+) -> EndpointView {
     EndpointView {
+        warnings,
         id: endpoint.id.to_string(),
         tenant_id: endpoint.tenant.to_string(),
         url: base.map(|base| format!("{}/hooks/{}", base.trim_end_matches('/'), endpoint.id)),

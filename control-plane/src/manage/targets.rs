@@ -8,14 +8,15 @@ use zen_proto::ids::{PlaneId, TargetId};
 use super::health::HealthView;
 use super::lists::{Listed, Paging};
 use super::read::{patched, read};
+use super::secrets::SecretWarningView;
 use super::{lists, shown_time};
 use crate::control::Control;
 use crate::permissions::Operation;
 use crate::precondition::Expected;
 use crate::principal::Principal;
 use crate::problem::Problem;
-use crate::store::{Placed, Removal};
-use crate::target::{Target, TargetBody};
+use crate::store::{Noun as _, Placed, Removal};
+use crate::target::{Target, TargetAuth, TargetBody};
 
 /// A target as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,6 +29,8 @@ pub(crate) struct TargetView {
     pub(crate) updated_at: String,
     /// As its plane last said.
     pub(crate) health: HealthView,
+    /// Secrets that it names and that cannot be had, as far as is known.
+    pub(crate) warnings: Vec<SecretWarningView>,
     /// Counts the changes that people made; the `ETag`.
     pub(crate) version: u64,
 }
@@ -52,6 +55,15 @@ pub(crate) struct TargetsAsked {
     pub(crate) cursor: Option<String>,
 }
 
+/// The field that names secrets, for what is wrong with them.
+fn secrets_of(body: &TargetBody) -> &'static str {
+    match body.auth {
+        Some(TargetAuth::Bearer(_)) => "auth.bearer",
+        Some(TargetAuth::Basic(_)) => "auth.basic",
+        None => "signing_secrets",
+    }
+}
+
 impl TargetsAsked {
     fn paging(&self) -> Paging<'_> {
         Paging {
@@ -74,6 +86,7 @@ impl Control {
         let body: TargetBody = read(&body)?;
         body.check()?;
         let plane = self.usable_plane(caller, &body.plane_id).await?;
+        self.may_name(caller, &plane, secrets_of(&body), &body.secrets())?;
         let now = self.stage.clock.unix_ms();
         let target = Placed {
             id: self.stage.id(),
@@ -89,7 +102,7 @@ impl Control {
         let entry = caller.did(now, "target.create", target.id, written);
         self.store.add(&target, &entry).await?;
         self.touched.touch([plane.id]);
-        Ok(self.show_target(target))
+        self.show_target(target).await
     }
 
     /// The caller's targets.
@@ -105,7 +118,13 @@ impl Control {
             .store
             .list::<TargetBody>(caller.tenant, plane, &wanted)
             .await?;
-        Ok(Listed::of(page, |target| self.show_target(target)))
+        let named = page.items.iter().map(|t| (t.plane, t.body.secrets()));
+        let warnings = self.secret_warnings(named).await?;
+        let items = page.items.into_iter().zip(warnings);
+        Ok(Listed {
+            items: items.map(|(t, said)| self.view_target(t, said)).collect(),
+            next_cursor: page.next,
+        })
     }
 
     /// One target.
@@ -116,7 +135,7 @@ impl Control {
     ) -> Result<TargetView, Problem> {
         caller.may(Operation::TargetRead)?;
         let target = self.target(caller, id).await?;
-        Ok(self.show_target(target))
+        self.show_target(target).await
     }
 
     /// Changes a target.
@@ -135,6 +154,9 @@ impl Control {
             return Err(Problem::field("plane_id", "a target stays in its plane"));
         }
         body.check()?;
+        if let Some(plane) = self.store.any_plane(before.plane).await? {
+            self.may_name(caller, &plane, secrets_of(&body), &body.secrets())?;
+        }
         let now = self.stage.clock.unix_ms();
         let entry = caller.did(now, "target.change", id, patch);
         let changed = self.store.change(&before, &body, now, &entry).await;
@@ -173,8 +195,15 @@ impl Control {
         Ok(())
     }
 
-    fn show_target(&self, target: Target) -> TargetView {
+    async fn show_target(&self, target: Target) -> Result<TargetView, Problem> {
+        let named = [(target.plane, target.body.secrets())];
+        let warnings = self.secret_warnings(named).await?.pop();
+        Ok(self.view_target(target, warnings.unwrap_or_default()))
+    }
+
+    fn view_target(&self, target: Target, warnings: Vec<SecretWarningView>) -> TargetView {
         TargetView {
+            warnings,
             health: self.target_health(target.plane, target.id),
             id: target.id.to_string(),
             tenant_id: target.tenant.to_string(),

@@ -22,7 +22,7 @@ const ABOUT: &str = "Planes, endpoints, targets and flows of Zen Mesh, what is d
     next. Whatever goes wrong is a problem (RFC 9457) with a stable `code`. A `POST` with an \
     `Idempotency-Key` may be repeated for 24 hours: the first answer is given again. A change with \
     `If-Match` is made only to the version it is meant for. A secret is only ever named \
-    (`file:<name>`, `lock:<name>`), never sent.";
+    (`file:<name>`, `lock:<name>`), and sent only sealed, for keys that the control plane has not.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Control>> {
     OpenApiRouter::new().routes(routes!(get_openapi))

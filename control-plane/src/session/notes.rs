@@ -10,6 +10,7 @@ use zen_proto::ids::{EndpointId, FlowId, TargetId};
 use zen_proto::limits;
 use zen_proto::session::v1::ComponentStatus;
 
+use crate::lock;
 use crate::plane::PlaneKind;
 use crate::store::{CountKey, Counts};
 
@@ -68,6 +69,7 @@ pub(super) fn bounded(components: Vec<ComponentStatus>) -> Vec<ComponentStatus> 
                     cut(text);
                 }
             }
+            lock::bound(&mut said);
             said
         })
         .collect()

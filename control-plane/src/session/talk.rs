@@ -2,6 +2,7 @@
 //! revision, the clock) is handled to the end before the next.
 
 mod hear;
+mod reseal;
 mod say;
 
 use std::collections::{BTreeMap, HashMap};

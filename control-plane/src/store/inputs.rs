@@ -7,6 +7,7 @@ use zen_proto::ids::PlaneId;
 use super::flows::{flow, joined};
 use super::placed::{Noun, placed};
 use super::planes::plane;
+use super::secrets::sealed;
 use super::{DbRow, Store, StoreError, Tx, hash, number};
 use crate::desired::Inputs;
 use crate::endpoint::EndpointBody;
@@ -51,6 +52,12 @@ impl Store {
             .try_map(|row: DbRow| plane(&row))
             .fetch_all(&mut *tx)
             .await?;
+        let secrets =
+            sqlx::query("SELECT id, name, sealed, version FROM secrets WHERE plane_id = $1")
+                .bind(&text)
+                .try_map(|row: DbRow| sealed(&row))
+                .fetch_all(&mut *tx)
+                .await?;
         let mut data_plane = None;
         let mut bridges = Vec::new();
         if let Some(bridged_by) = own.bridged_by() {
@@ -72,6 +79,7 @@ impl Store {
             served,
             data_plane,
             bridges,
+            secrets,
         };
         Ok(Some((inputs, last)))
     }

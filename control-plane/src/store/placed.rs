@@ -31,9 +31,14 @@ pub(crate) trait Noun:
     type Id: Display + FromStr<Err: std::error::Error + Send + Sync> + Copy + Send + Unpin;
     /// How its table is spoken to.
     const SQL: Statements;
+    /// Its table.
+    const TABLE: &'static str;
 
     /// Its name, unique among those of its tenant in its plane.
     fn name(&self) -> &str;
+
+    /// The references to secrets in it.
+    fn secrets(&self) -> Vec<&str>;
 }
 
 macro_rules! statements {

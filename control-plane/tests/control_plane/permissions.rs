@@ -29,6 +29,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("patch", "/v1/targets/{id}", "editor"),
     ("delete", "/v1/targets/{id}", "editor"),
     ("post", "/v1/targets/{id}/test", "editor"),
+    ("get", "/v1/secrets", "viewer"),
+    ("post", "/v1/secrets", "editor"),
+    ("get", "/v1/secrets/{id}", "viewer"),
+    ("patch", "/v1/secrets/{id}", "editor"),
+    ("delete", "/v1/secrets/{id}", "editor"),
     ("get", "/v1/flows", "viewer"),
     ("post", "/v1/flows", "editor"),
     ("get", "/v1/flows/{id}", "viewer"),
@@ -94,6 +99,11 @@ async fn one_of_each(running: &Running) -> BTreeMap<&'static str, String> {
     let target = text(&running.create("/v1/targets", target).await, "id");
     let flow = json!({"name": "f", "endpoint_id": endpoint, "target_id": target});
     let flow = text(&running.create("/v1/flows", flow).await, "id");
+    let key = zen_seal::Identity::generate().recipient();
+    let sealed = zen_seal::close(b"x", std::slice::from_ref(&key)).unwrap();
+    let secret = json!({"plane_id": plane, "name": "s", "sealed": sealed,
+        "recipients": [key.to_string()]});
+    let secret = text(&running.create("/v1/secrets", secret).await, "id");
     let user = json!({"email": "x@example.org", "name": "X", "role": "viewer"});
     let user = running.create("/v1/users", user).await;
     let key = json!({"name": "k", "role": "viewer"});
@@ -103,6 +113,7 @@ async fn one_of_each(running: &Running) -> BTreeMap<&'static str, String> {
         ("endpoints", endpoint),
         ("targets", target),
         ("flows", flow),
+        ("secrets", secret),
         ("users", text(&user["user"], "id")),
         ("api-keys", text(&key, "id")),
         ("deliveries", format!("dlv_{}", "0".repeat(26))),
@@ -172,7 +183,7 @@ async fn every_operation_is_for_the_roles_of_the_table_and_no_others() {
 }
 
 /// The owner of a second tenant, signed in.
-async fn second_tenant(running: &Running) -> Browser {
+pub(crate) async fn second_tenant(running: &Running) -> Browser {
     let body = json!({
         "name": "second", "owner_email": "bob@example.net", "owner_name": "Bob",
     });

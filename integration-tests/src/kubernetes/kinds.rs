@@ -101,6 +101,7 @@ const fn question(group: &'static str, kind: &'static str, resource: &'static st
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 
 /// All of them.
@@ -144,6 +145,25 @@ pub(super) static KINDS: &[Kind] = &[
     plain(NETWORKING, "NetworkPolicy", "networkpolicies"),
     with_status(NETWORKING, "Ingress", "ingresses"),
     with_status("policy", "PodDisruptionBudget", "poddisruptionbudgets"),
+    of_the_cluster(with_status(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+    )),
+    of_the_cluster(plain(
+        ADMISSION,
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+    )),
+    of_the_cluster(plain(
+        ADMISSION,
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+    )),
+    Kind {
+        short: &["zl"],
+        ..with_status("security.zen-mesh.io", "ZenLock", "zenlocks")
+    },
     question("authentication.k8s.io", "TokenReview", "tokenreviews"),
     question(
         "authorization.k8s.io",

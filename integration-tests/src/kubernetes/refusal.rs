@@ -114,6 +114,27 @@ impl Refusal {
         Self::new(403, "Forbidden", text).about(kind, name)
     }
 
+    /// A webhook said no.
+    pub(super) fn denied(webhook: &str, code: u16, said: &str) -> Self {
+        let reason = match code {
+            403 => "Forbidden",
+            422 => "Invalid",
+            503 => "ServiceUnavailable",
+            _ => "BadRequest",
+        };
+        Self::new(
+            code,
+            reason,
+            format!("admission webhook {webhook:?} denied the request: {said}"),
+        )
+    }
+
+    /// A webhook that must be asked was not reached.
+    pub(super) fn webhook_failed(webhook: &str, why: &str) -> Self {
+        let text = format!("failed calling webhook {webhook:?}: {why}");
+        Self::new(500, "InternalError", text)
+    }
+
     pub(super) fn expired(text: &str) -> Self {
         Self::new(410, "Expired", text)
     }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::Asked;
+use super::admission::{self, Proposal};
 use super::call::Call;
 use super::discovery;
 use super::events;
@@ -25,6 +26,7 @@ use super::protobuf;
 use super::rbac::{self, Attributes};
 use super::refusal::Refusal;
 use super::state::{Shared, State};
+use super::store::Key;
 use super::tokens::{API_AUDIENCE, User};
 use super::watch::{self, Lines};
 use super::write::Write;
@@ -140,7 +142,7 @@ async fn take(request: Request<Incoming>, shared: &Arc<Shared>) -> Result<Reply,
         user,
         form,
     };
-    request.carry_out(shared, &body.to_bytes())
+    request.carry_out(shared, &body.to_bytes()).await
 }
 
 fn user(state: &State, authorization: &str, now_ms: u64) -> Result<User, Refusal> {
@@ -163,10 +165,16 @@ struct Judged {
 }
 
 impl Judged {
-    fn carry_out(self, shared: &Arc<Shared>, body: &[u8]) -> Result<Reply, Refusal> {
+    async fn carry_out(self, shared: &Arc<Shared>, body: &[u8]) -> Result<Reply, Refusal> {
         let verb = self.call.verb;
         self.admit(shared, verb)?;
-        let result = self.do_it(shared, body);
+        let result = match self.read(body) {
+            Ok(body) => match self.reviewed(shared, body).await {
+                Ok(body) => self.do_it(shared, body),
+                Err(refusal) => Err(refusal),
+            },
+            Err(refusal) => Err(refusal),
+        };
         let code = match &result {
             Ok(Reply::Whole(code, _)) => *code,
             Ok(Reply::Watch(_)) => 200,
@@ -174,6 +182,56 @@ impl Judged {
         };
         self.note(&mut shared.state.lock(), verb, code);
         result
+    }
+
+    /// What webhooks make of a write; they see the object as it would be kept.
+    async fn reviewed(&self, shared: &Arc<Shared>, body: Value) -> Result<Value, Refusal> {
+        let call = &self.call;
+        if !["create", "update", "patch"].contains(&call.verb) {
+            return Ok(body);
+        }
+        let (operation, before, object) = {
+            let mut state = shared.state.lock();
+            let key = Key::new(call.kind, &call.namespace, &call.name);
+            let before = state.store.get(&key).filter(|_| call.verb != "create");
+            let operation = if before.is_some() { "UPDATE" } else { "CREATE" };
+            if !admission::concerns(&state, call, operation) {
+                return Ok(body);
+            }
+            let object = match call.verb {
+                "patch" => {
+                    let mut dry = call.clone();
+                    dry.set("dryRun", "All");
+                    state
+                        .patch(self.write(&dry, body.clone(), shared.now_ms()))?
+                        .1
+                }
+                _ => body.clone(),
+            };
+            (operation, before, object)
+        };
+        let proposal = Proposal {
+            call,
+            user: &self.user,
+            operation,
+            object,
+            before: before
+                .map(|before| Value::clone(&before))
+                .unwrap_or_default(),
+        };
+        let reviewed = admission::review(shared, proposal).await?;
+        Ok(if call.verb == "patch" { body } else { reviewed })
+    }
+
+    fn write<'a>(&'a self, call: &'a Call, body: Value, now_ms: u64) -> Write<'a> {
+        Write {
+            call,
+            user: &self.user,
+            manager: &self.manager,
+            media_type: &self.form,
+            body,
+            now_ms,
+        }
     }
 
     /// Faults on command, then rights.
@@ -235,7 +293,7 @@ impl Judged {
         });
     }
 
-    fn do_it(&self, shared: &Arc<Shared>, body: &[u8]) -> Result<Reply, Refusal> {
+    fn do_it(&self, shared: &Arc<Shared>, body: Value) -> Result<Reply, Refusal> {
         let call = &self.call;
         match call.verb {
             "watch" => return Ok(Reply::Watch(watch::begin(shared, call)?)),
@@ -243,14 +301,7 @@ impl Judged {
             "get" => return Ok(Reply::Whole(200, shared.state.lock().get(call)?)),
             _ => {}
         }
-        let write = Write {
-            call,
-            user: &self.user,
-            manager: &self.manager,
-            media_type: &self.form,
-            body: self.read(body)?,
-            now_ms: shared.now_ms(),
-        };
+        let write = self.write(call, body, shared.now_ms());
         let creates = self.form == "application/apply-patch+yaml" && call.verb == "patch";
         let (code, object) = shared.change(|state| {
             // An apply that would create needs the right to create this very name.

@@ -1,5 +1,7 @@
 //! All that the server has, in one place under one lock.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -26,6 +28,10 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// PEM of the server's root, for `kube-root-ca.crt`.
     pub(super) ca: String,
+    /// Where ports of Services (namespace, name, port) are answered.
+    pub(super) routes: HashMap<(String, String, u16), SocketAddr>,
+    /// How long webhooks took.
+    pub(super) admissions: Vec<Duration>,
 }
 
 /// What goes wrong on command.

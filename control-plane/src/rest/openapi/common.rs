@@ -12,10 +12,11 @@ use crate::problem::Problem;
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$"#;
 
 /// Kinds of ids in paths, by the part of the path before them.
-const PATH_IDS: [(&str, &str); 8] = [
+const PATH_IDS: [(&str, &str); 9] = [
     ("planes", "pl"),
     ("endpoints", "ep"),
     ("targets", "tgt"),
+    ("secrets", "sec"),
     ("flows", "flw"),
     ("deliveries", "dlv"),
     ("users", "usr"),

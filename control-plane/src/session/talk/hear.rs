@@ -53,6 +53,10 @@ impl Talk {
                 Ok(())
             }
             Some(agent_message::Message::PlaneCaRequest(asked)) => self.renew(&asked.csr).await,
+            Some(agent_message::Message::Resealed(resealed)) => {
+                self.hear_resealed(resealed).await;
+                Ok(())
+            }
             Some(agent_message::Message::Hello(_)) => Err(End::Protocol),
             // A newer agent may say what this version does not know.
             None => Ok(()),

@@ -1,0 +1,6 @@
+//! `zen-lock` and `zen seal` at a terminal: beside Debian's `age`, as the documentation says, and
+//! what they refuse.
+
+mod age;
+mod refused;
+mod stage;
