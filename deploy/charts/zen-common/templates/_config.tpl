@@ -30,3 +30,25 @@ agent:
   trust_dir: /etc/zen/trust
   token_file: /var/run/secrets/zen/token
 {{- end }}
+
+{{/* host:port of this plane's zen-lock; empty if there is none. */}}
+{{- define "zen-common.lockAddress" -}}
+{{- $global := .Values.global | default dict -}}
+{{- if .Values.lock.address -}}
+{{ .Values.lock.address }}
+{{- else if ($global.lock).installed -}}
+zen-lock.{{ .Release.Namespace }}.svc:7446
+{{- end -}}
+{{- end }}
+
+{{/* To the zen-lock of this plane, or wherever it is told to be. */}}
+{{- define "zen-common.toLock" -}}
+{{- with include "zen-common.lockAddress" . }}
+# zen-lock.
+- to:
+    {{- include "zen-common.planePods" (list "lock") | nindent 4 }}
+  ports:
+    - port: 7446
+      protocol: TCP
+{{- end }}
+{{- end }}

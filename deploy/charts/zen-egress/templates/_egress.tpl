@@ -20,6 +20,7 @@ ca_file: /etc/zen/ca/{{ .Values.caBundle.key }}
 denied_networks:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+lock: {{ include "zen-common.lockAddress" . | default "null" }}
 {{ include "zen-common.neighbour" . }}
 {{- end }}
 
@@ -86,6 +87,7 @@ denied_networks:
 
 {{- define "zen-egress.egress" -}}
 {{ include "zen-common.toAgent" . }}
+{{- include "zen-common.toLock" . }}
 # Bridges, for flows from other planes.
 {{ include "zen-common.anywhere" (list .Values.networkPolicy.bridgeCidrs .Values.networkPolicy.bridgePorts) }}
 # Targets. Link-local addresses hold the cloud's metadata; the egress refuses them by itself too.

@@ -40,6 +40,7 @@ tls:
   certificate_file: /etc/zen/tls/tls.crt
   key_file: /etc/zen/tls/tls.key
 {{- end }}
+lock: {{ include "zen-common.lockAddress" . | default "null" }}
 {{ include "zen-common.neighbour" . }}
 {{- end }}
 
@@ -98,6 +99,7 @@ tls:
 
 {{- define "zen-ingester.egress" -}}
 {{ include "zen-common.toAgent" . }}
+{{- include "zen-common.toLock" . }}
 {{- with include "zen-ingester.egressAddress" . }}
 # The egress of this plane.
 - to:
