@@ -5,11 +5,12 @@
 use crate::{setup, shell};
 
 /// The binaries that must accept what the charts write into their configuration.
-const BINARIES: [&str; 5] = [
+const BINARIES: [&str; 6] = [
     "zen-agent",
     "zen-ingester",
     "zen-egress",
     "zen-bridge",
+    "zen-lock",
     "zen-control-plane",
 ];
 

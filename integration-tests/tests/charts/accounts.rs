@@ -41,7 +41,7 @@ fn rights_are_for_named_objects_wherever_the_api_allows() {
 }
 
 #[test]
-fn nobody_but_the_agent_has_rights() {
+fn nobody_but_the_agent_and_zen_lock_has_rights() {
     for (chart, name, objects) in golden() {
         let title = format!("{chart}/{name}");
         for object in &objects {
@@ -57,7 +57,12 @@ fn nobody_but_the_agent_has_rights() {
             );
             let subjects = list(object.at("/subjects"));
             assert_eq!(subjects.len(), 1, "{title}");
-            assert_eq!(subjects[0]["name"], "zen-agent", "{title}");
+            let account = subjects[0]["name"].as_str().unwrap();
+            assert!(
+                ["zen-agent", "zen-lock"].contains(&account),
+                "{title}: {account}"
+            );
+            assert!(role.starts_with(account), "{title}: {role}");
             assert_eq!(subjects[0]["namespace"], NAMESPACE, "{title}");
         }
     }
@@ -71,7 +76,6 @@ fn each_component_runs_as_the_account_that_the_agent_takes_for_it() {
         "zen-ingester.enabled=true",
         "zen-egress.enabled=true",
         "zen-lock.enabled=true",
-        "zen-lock.image.repository=example/zen-lock",
     ];
     let mut objects = stage.set("zen-edge-plane", &set);
     objects.extend(stage.set("zen-data-plane", &[]));
@@ -129,7 +133,12 @@ fn every_object_is_in_the_namespace_of_its_release() {
     for (chart, name, objects) in golden() {
         for object in &objects {
             let title = format!("{chart}/{name}: {}", object.title());
-            if object.kind().starts_with("Cluster") {
+            if object.kind() == "CustomResourceDefinition" {
+                assert_eq!(object.name(), "zenlocks.security.zen-mesh.io", "{title}");
+            } else if ["Cluster", "Mutating", "Validating"]
+                .iter()
+                .any(|whole| object.kind().starts_with(whole))
+            {
                 assert!(object.name().ends_with(&format!("-{NAMESPACE}")), "{title}");
             } else if !object.name().ends_with("-dashboard") {
                 assert_eq!(object.text("/metadata/namespace"), NAMESPACE, "{title}");

@@ -140,7 +140,7 @@ fn charts_that_are_installed_together_make_no_object_twice() {
             ("zen-ingester", "everything"),
             ("zen-egress", "everything"),
             ("zen-bridge", "everything"),
-            ("zen-lock", "with-image"),
+            ("zen-lock", "default"),
             ("zen-control-plane", "everything"),
         ],
     ];

@@ -81,6 +81,11 @@ fn nobody_outside_the_cluster_dials_in_to_an_edge_plane() {
             assert_eq!(*types, serde_json::json!(["Ingress", "Egress"]));
             for rule in list(policies[0].at("/spec/ingress")) {
                 let from = list(&rule["from"]);
+                // The API server is no pod. Who asks there proves it by certificate or token.
+                let webhooks = serde_json::json!([{ "port": "webhooks", "protocol": "TCP" }]);
+                if workload.name() == "zen-lock" && rule["ports"] == webhooks {
+                    continue;
+                }
                 assert!(!from.is_empty(), "{name}: {rule} lets everybody in");
                 assert!(
                     !list(&rule["ports"]).is_empty(),

@@ -6,7 +6,7 @@ use crate::stage::Stage;
 type Case<'a> = (&'a str, &'a [&'a str], &'a str);
 
 /// Chart, values beside the least ones, and a part of what is said.
-const IMPOSSIBLE: [Case<'static>; 22] = [
+const IMPOSSIBLE: [Case<'static>; 23] = [
     ("zen-agent", &["global.planeId="], "set global.planeId=pl_"),
     (
         "zen-edge-plane",
@@ -80,8 +80,13 @@ const IMPOSSIBLE: [Case<'static>; 22] = [
     ),
     (
         "zen-edge-plane",
-        &["zen-lock.enabled=true"],
-        "set zen-lock.image.repository",
+        &["zen-lock.enabled=true", "zen-lock.agent.enabled=false"],
+        "set zen-lock.cluster",
+    ),
+    (
+        "zen-lock",
+        &["agent.enabled=false", "cluster=a", "pods.enabled=false"],
+        "set agent.enabled=true or pods.enabled=true",
     ),
     (
         "zen-control-plane",
@@ -115,7 +120,17 @@ fn what_cannot_work_is_refused_with_what_to_set() {
 }
 
 /// The same, refused by the schema.
-const MISTYPED: [Case<'static>; 25] = [
+const MISTYPED: [Case<'static>; 27] = [
+    (
+        "zen-lock",
+        &["identities.existingSecret="],
+        "/identities/existingSecret",
+    ),
+    (
+        "zen-lock",
+        &["pods.timeoutSeconds=60"],
+        "/pods/timeoutSeconds",
+    ),
     ("zen-agent", &["global.planeId=plane-1"], "/global/planeId"),
     (
         "zen-agent",

@@ -158,7 +158,6 @@ pub(crate) fn least(chart: &str) -> Vec<&'static str> {
         ],
         "zen-bridge" => vec!["advertise=bridge.example:7445"],
         "zen-control-plane" => vec!["agents.advertise=control.example:8443"],
-        "zen-lock" => vec!["image.repository=example/zen-lock"],
         _ => Vec::new(),
     }
 }
