@@ -8,6 +8,8 @@ mod certificates;
 #[cfg(test)]
 mod denied;
 #[cfg(test)]
+mod embedded;
+#[cfg(test)]
 mod plane;
 #[cfg(test)]
 mod rotation;
