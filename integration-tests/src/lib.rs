@@ -10,6 +10,7 @@ pub mod eventually;
 pub mod fake_agent;
 pub mod kubelet;
 pub mod kubernetes;
+pub mod locks;
 pub mod ports;
 pub mod postgres;
 pub mod service;

@@ -13,7 +13,7 @@ use zen_chassis::Stage;
 use zen_chassis::backoff::Backoff;
 use zen_chassis::neighbour::Upward;
 use zen_proto::session::v1::Resealed;
-use zen_seal::{Recipient, reseal};
+use zen_seal::{Recipient, reseal, unseal};
 
 use crate::core::Core;
 use crate::sources::{Found, Place, Sources};
@@ -122,12 +122,18 @@ impl Resealer {
         Ok(())
     }
 
+    /// Nothing if it is done already, or cannot be done.
     async fn sealed_again(&self, name: &str, sealed: &Arc<str>, to: &Recipient) -> Option<String> {
         let identities = self.core.opener.keyring().now();
         let (sealed, recipients) = (Arc::clone(sealed), vec![to.clone()]);
         let now_ms = self.core.clock.unix_ms();
-        let work = move || reseal(sealed.as_bytes(), identities.all(), &recipients, now_ms);
-        match self.core.pool.run(work).await? {
+        let work = move || {
+            // It may have come back since it was looked at.
+            let newest = identities.all().get(..1).unwrap_or_default();
+            let done = unseal(sealed.as_bytes(), newest).is_ok();
+            (!done).then(|| reseal(sealed.as_bytes(), identities.all(), &recipients, now_ms))
+        };
+        match self.core.pool.run(work).await?? {
             Ok(resealed) => Some(resealed),
             Err(error) => {
                 self.core.metrics.resealed("failed");

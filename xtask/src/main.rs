@@ -3,7 +3,7 @@
 //! `cargo xtask test [FILTER…]` sets up what the tests need and runs every check.
 //! `cargo xtask images` builds the container images.
 //! `cargo xtask charts [--bless]` renders and judges the Helm charts.
-//! `cargo xtask bench [journal|intake|e2e|idle|sessions] [--json]` measures, in a release build.
+//! `cargo xtask bench [journal|intake|e2e|idle|lock|sessions] [--json]` measures, in a release build.
 #![expect(clippy::print_stdout, reason = "a tool speaks to the terminal")]
 
 mod bench;

@@ -13,11 +13,12 @@ use crate::machine;
 use crate::report::{Row, median};
 
 const STARTS: usize = 5;
-const BINARIES: [&str; 6] = [
+const BINARIES: [&str; 7] = [
     "zen-agent",
     "zen-ingester",
     "zen-egress",
     "zen-bridge",
+    "zen-lock",
     "zen-control-plane",
     "zen",
 ];
@@ -70,7 +71,7 @@ fn figure(name: String, ours: f64, unit: &'static str) -> Row {
     }
 }
 
-fn rss_mib(unit: &Unit) -> anyhow::Result<f64> {
+pub(crate) fn rss_mib(unit: &Unit) -> anyhow::Result<f64> {
     let pid = unit.pid().context("not running")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib: f64 = status

@@ -9,6 +9,7 @@ mod e2e;
 mod idle;
 mod intake;
 mod journal;
+mod lock;
 mod machine;
 mod report;
 mod sessions;
@@ -22,7 +23,7 @@ use crate::machine::Machine;
 
 #[derive(Parser)]
 struct Cli {
-    /// journal, intake, e2e, idle, sessions; all if none is named.
+    /// journal, intake, e2e, idle, lock, sessions; all if none is named.
     names: Vec<String>,
     /// One JSON object a benchmark.
     #[arg(long)]
@@ -42,7 +43,7 @@ struct Cli {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let all = ["journal", "intake", "e2e", "idle", "sessions"];
+    let all = ["journal", "intake", "e2e", "idle", "lock", "sessions"];
     let names = if cli.names.is_empty() {
         all.map(ToOwned::to_owned).to_vec()
     } else {
@@ -64,6 +65,7 @@ fn main() -> anyhow::Result<()> {
             "intake" => runtime.block_on(intake::run())?,
             "e2e" => runtime.block_on(e2e::run())?,
             "idle" => runtime.block_on(idle::run())?,
+            "lock" => runtime.block_on(lock::run())?,
             "sessions" => {
                 let asked = sessions::Asked {
                     agents: cli.agents,
