@@ -175,7 +175,12 @@ async fn the_page_gives_the_command_to_seal_and_never_takes_a_secret() {
     // Without zen-lock the key is for the person to fill in.
     browser.sees("zen-lock keygen").await.unwrap();
     browser.sees("Fill in the key").await.unwrap();
-    let shown = browser.path().await.unwrap();
+    browser.picture("seal-without-lock").await.unwrap();
+    browser.accessible().await.unwrap();
+    let shown = format!(
+        "/secrets/seal?show=1&plane_id={}&name=github&purpose=webhook-verification",
+        stage.plane
+    );
     stage
         .lock(stage.shipped(0).await, &[(&key, 0)], &[], 0)
         .await;
@@ -216,15 +221,15 @@ async fn secrets_show_whether_they_open_in_every_look_and_go_only_when_meant() {
         Identity::generate(),
         Identity::generate(),
     );
-    let note = json!("of the provider's account that ends with 4711");
-    let good = stage.secret("github", &new, note).await;
-    let aged = stage.secret("billing-api.token", &old, Value::Null).await;
-    let bad = stage.secret(&"a".repeat(60), &lost, Value::Null).await;
     let named = stage.endpoint("pushes", "lock:github").await;
     let wrong = stage
         .endpoint("wrong", &format!("lock:{}", "a".repeat(60)))
         .await;
     stage.endpoint("unknown", "lock:nowhere").await;
+    let note = json!("of the provider's account that ends with 4711");
+    let good = stage.secret("github", &new, note).await;
+    let aged = stage.secret("billing-api.token", &old, Value::Null).await;
+    let bad = stage.secret(&"a".repeat(60), &lost, Value::Null).await;
     let revision = stage.shipped(3).await;
     let keys = [(&new, 1), (&old, 1)];
     stage

@@ -12,7 +12,7 @@ use super::super::Shared;
 use super::super::asked::Question;
 use super::super::form::{Form, Posted};
 use super::super::listing::{is_cut, options, planes};
-use super::super::render::{Answer, Frame, Nav, page_with};
+use super::super::render::{Answer, Frame, Nav, page};
 use super::super::visitor::Visitor;
 use super::PATH;
 use crate::control::Control;
@@ -101,7 +101,7 @@ pub(super) async fn show(
     let command = wanted.map(|wanted| command(&wanted, key.as_ref()));
     let (planes, cut) = offered(&control, caller, &form.posted).await?;
     let frame = Frame::new(&control, visitor, Nav::Secrets, "Seal a secret").await?;
-    let page = Page {
+    let shown = Page {
         frame: frame.below("Secrets", PATH),
         search: form.posted.get("plane").to_owned(),
         planes,
@@ -112,7 +112,8 @@ pub(super) async fn show(
         command: command.unwrap_or_default(),
         form,
     };
-    page_with(page.form.status(), &page)
+    // An address that says too little is no failure: the page asks for the rest.
+    page(&shown)
 }
 
 /// The planes to choose from: those whose secrets the visitor may store.
