@@ -43,6 +43,9 @@ pub struct Lock {
     sources: Sources,
     admission: Admission,
     kubernetes: Option<Kubernetes>,
+    /// Whether there are keys. Known before anything runs, so that there is no moment of readiness
+    /// without it.
+    held: Condition,
 }
 
 impl Lock {
@@ -78,7 +81,7 @@ impl App for Lock {
         let (listener, local_address) = listen(&config).await?;
         let cluster = config.cluster_realm()?;
         let kubernetes = match config.kubernetes.clone() {
-            Some(settings) => Some(Kubernetes::bind(settings).await?),
+            Some(settings) => Some(Kubernetes::bind(settings, stage).await?),
             None => None,
         };
         let slice = neighbour.as_ref().map(|neighbour| neighbour.slice.clone());
@@ -107,6 +110,7 @@ impl App for Lock {
             realms: realms_in,
             cluster,
             kubernetes,
+            held: stage.ready.condition("identities", "not looked yet"),
         })
     }
 
@@ -122,6 +126,7 @@ impl App for Lock {
             sources,
             admission,
             kubernetes,
+            held,
         } = self;
         let (surveyor, survey) = Surveyor::new(core.clone(), sources.clone());
         let keyring = core.opener.keyring().clone();
@@ -133,7 +138,6 @@ impl App for Lock {
 
         let tasks = &stage.tasks;
         tasks.spawn("identities", keeper.keep(stage.shutdown.clone()));
-        let held = stage.ready.condition("identities", "not looked yet");
         tasks.spawn("keys", keep_said(keyring.clone(), held, stage.clone()));
         tasks.spawn("secrets", surveyor.keep(stage.shutdown.clone()));
         if let Some(neighbour) = neighbour {

@@ -21,6 +21,7 @@ mod zenlocks;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use zen_chassis::ready::Condition;
 use zen_chassis::{Stage, net};
 
 use self::admission::Webhooks;
@@ -38,6 +39,8 @@ pub(crate) struct Kubernetes {
     settings: KubernetesConfig,
     cluster: Cluster,
     listener: TcpListener,
+    /// Known before anything runs, so that there is no moment of readiness without it.
+    certified: Condition,
 }
 
 impl Kubernetes {
@@ -45,7 +48,7 @@ impl Kubernetes {
     ///
     /// # Errors
     /// When the address is taken, or there is no such configuration.
-    pub(crate) async fn bind(settings: KubernetesConfig) -> anyhow::Result<Self> {
+    pub(crate) async fn bind(settings: KubernetesConfig, stage: &Stage) -> anyhow::Result<Self> {
         let cluster = Cluster::open(&settings).await?;
         let (listener, bound) = net::bind_tcp("kubernetes.listen", settings.listen).await?;
         tracing::info!(address = %bound, "listening for the API server and for pods");
@@ -53,6 +56,9 @@ impl Kubernetes {
             settings,
             cluster,
             listener,
+            certified: stage
+                .ready
+                .condition("certificates", "no certificate for webhooks yet"),
         })
     }
 
@@ -62,9 +68,10 @@ impl Kubernetes {
             settings,
             cluster,
             listener,
+            certified,
         } = self;
         let shown = Shown::default();
-        let keeper = Keeper::new(&cluster, &shown, &settings, stage);
+        let keeper = Keeper::new(&cluster, &shown, &settings, stage, certified);
         let server = format!(
             "{}.{}.svc:{}",
             settings.service, cluster.namespace, settings.port

@@ -245,6 +245,7 @@ async fn ask(webhook: &Webhook, request: &Value) -> anyhow::Result<Value> {
         .with_no_client_auth();
     let name = ServerName::try_from(webhook.host.clone())?;
     let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     let stream = TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await?;

@@ -122,6 +122,7 @@ impl Keeper {
         shown: &Shown,
         settings: &KubernetesConfig,
         stage: &Stage,
+        condition: Condition,
     ) -> Self {
         let (service, namespace) = (&settings.service, &cluster.namespace);
         let mut hosts: Vec<_> = [".svc", ".svc.cluster.local", ""]
@@ -138,9 +139,7 @@ impl Keeper {
             lives: settings.lives(),
             clock: stage.clock.clone(),
             random: stage.random.clone(),
-            condition: stage
-                .ready
-                .condition("certificates", "no certificate for webhooks yet"),
+            condition,
         }
     }
 

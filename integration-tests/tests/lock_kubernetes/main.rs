@@ -1,0 +1,8 @@
+//! zen-lock in a cluster, as its chart installs it: the real process with the rights that the chart
+//! grants, against an API server that asks its webhooks.
+
+mod denied;
+mod keys;
+mod pods;
+mod stage;
+mod webhooks;
