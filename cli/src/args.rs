@@ -11,11 +11,13 @@ mod deliveries;
 mod edge;
 mod mesh;
 mod people;
+mod seal;
 
 pub(crate) use deliveries::{DeadLetters, Deliveries, DeliveryList, Replay};
 pub(crate) use edge::{Doctor, Edge, EdgeInstall, EdgeRun};
 pub(crate) use mesh::{Apply, Export};
 pub(crate) use people::{ApiKey, Audit, User};
+pub(crate) use seal::Seal;
 
 /// Webhooks and events to services in private networks.
 #[derive(Parser)]
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Edge(Edge),
     /// Look for what stands between an agent and its work, and say how to mend it.
     Doctor(Doctor),
+    /// Seal a secret for a plane, so that nobody but the plane can open it.
+    Seal(Seal),
     /// Planes: where components run.
     #[command(subcommand)]
     Plane(Plane),
