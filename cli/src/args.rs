@@ -11,12 +11,14 @@ mod deliveries;
 mod edge;
 mod mesh;
 mod people;
+mod seal;
 mod secrets;
 
 pub(crate) use deliveries::{DeadLetters, Deliveries, DeliveryList, Replay};
 pub(crate) use edge::{Doctor, Edge, EdgeInstall, EdgeRun};
 pub(crate) use mesh::{Apply, Export};
 pub(crate) use people::{ApiKey, Audit, User};
+pub(crate) use seal::Seal;
 pub(crate) use secrets::Secret;
 
 /// Webhooks and events to services in private networks.
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Edge(Edge),
     /// Look for what stands between an agent and its work, and say how to mend it.
     Doctor(Doctor),
+    /// Seal a secret for a plane, so that nobody but the plane can open it.
+    Seal(Seal),
     /// Planes: where components run.
     #[command(subcommand)]
     Plane(Plane),

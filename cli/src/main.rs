@@ -13,6 +13,7 @@ mod edge;
 mod embed;
 mod mesh;
 mod output;
+mod seal;
 #[cfg(feature = "up")]
 mod up;
 mod verbs;
@@ -77,6 +78,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Edge(args::Edge::Run(options)) => edge::run(options).await,
         Command::Edge(args::Edge::Health { admin }) => edge::health::run(admin).await,
         Command::Edge(args::Edge::Install(options)) => edge::install::run(&options),
+        Command::Seal(options) => seal::run(options, &connection).await,
         Command::Doctor(options) => return doctor::run(options, &connection, output).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "zen", &mut std::io::stdout());

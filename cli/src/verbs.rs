@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::api::Api;
 
 /// The id of the one row of `path` that is called `wanted`.
-async fn id_of(api: &Api, path: &str, wanted: &str) -> anyhow::Result<String> {
+pub(crate) async fn id_of(api: &Api, path: &str, wanted: &str) -> anyhow::Result<String> {
     let row = api.find(path, wanted).await?;
     row["id"]
         .as_str()

@@ -2,5 +2,6 @@
 //! what they refuse.
 
 mod age;
+mod documented;
 mod refused;
 mod stage;
