@@ -44,11 +44,12 @@ pub(super) fn ask_hidden(question: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         .context(
             "there is no terminal to ask at; give the value by --from-file or standard input",
         )?;
-    write!(terminal, "{question}: ")?;
     let before = tcgetattr(&terminal)?;
     let mut hidden = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
+    // Only then the question: what is typed after it is neither shown nor thrown away.
     tcsetattr(&terminal, OptionalActions::Flush, &hidden)?;
+    write!(terminal, "{question}: ")?;
     let answer = read_line(&mut terminal);
     tcsetattr(&terminal, OptionalActions::Flush, &before)?;
     writeln!(terminal)?;
