@@ -30,6 +30,7 @@ mod refusal;
 mod removal;
 mod render;
 mod replay;
+mod secrets;
 mod settings;
 mod sign_in;
 mod status;
@@ -84,6 +85,7 @@ fn pages() -> Router<Arc<Control>> {
         .route("/", get(overview::show))
         .merge(endpoints::router())
         .merge(targets::router())
+        .merge(secrets::router())
         .merge(flows::router())
         .merge(deliveries::router())
         .merge(replay::router())

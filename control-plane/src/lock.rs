@@ -10,13 +10,12 @@ use zen_proto::session::v1::{ComponentStatus, KeyUsage, LockStatus, UnopenedSecr
 use zen_seal::Recipient;
 
 use crate::plane::Report;
+use crate::secret::is_name;
 
 /// Keys that one zen-lock is heard of at the most.
 const KEYS: usize = 64;
 /// Secrets that do not open that are told of at the most; beyond them, nothing is known.
 const UNOPENED: usize = 100;
-/// Longest name of a secret.
-const NAME: usize = 253;
 /// Longest code and key id.
 const WORD: usize = 64;
 /// Time in which a changed secret is known to zen-lock or not, Unix milliseconds.
@@ -155,7 +154,7 @@ pub(crate) fn bound(said: &mut ComponentStatus) {
     usage.truncate(KEYS);
     usage.retain(|used| is_word(&used.key_id));
     unopened.truncate(UNOPENED);
-    unopened.retain(|secret| is_word(&secret.code) && secret.name.len() <= NAME);
+    unopened.retain(|secret| is_word(&secret.code) && is_name(&secret.name));
 }
 
 #[cfg(test)]

@@ -42,10 +42,10 @@ pub(crate) use endpoints::{EndpointView, EndpointsAsked};
 pub(crate) use flows::{FlowView, FlowsAsked};
 pub(crate) use lists::{Listed, PageAsked};
 pub(crate) use overview::{FailingView, OverviewView, PlaneCountsView};
-pub(crate) use planes::{ComponentView, EventView, PlaneBody, PlaneView, PlanesAsked};
+pub(crate) use planes::{ComponentView, EventView, LockView, PlaneBody, PlaneView, PlanesAsked};
 pub(crate) use read::read;
 pub(crate) use replays::{ReplayBody, ReplayView};
-pub(crate) use secrets::{SecretRemovalAsked, SecretView, SecretsAsked};
+pub(crate) use secrets::{SecretRemovalAsked, SecretUseView, SecretView, SecretsAsked};
 pub(crate) use series::{PointView, SeriesAsked, SeriesView};
 pub(crate) use targets::{TargetView, TargetsAsked};
 

@@ -202,9 +202,10 @@ pub(crate) fn locked(reference: &str) -> Option<&str> {
 }
 
 /// Whether zen-lock would take it for a secret's name.
-pub(crate) fn is_name(plane: PlaneId, name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
+    // Whose it is makes no difference to a name.
     let scope = Scope {
-        realm: Realm::Plane(plane),
+        realm: Realm::Cluster("any".to_owned()),
         namespace: None,
         name: name.to_owned(),
     };
@@ -248,7 +249,7 @@ impl SecretBody {
     ///
     /// # Errors
     /// That it is not sealed, or all faults at once.
-    pub(crate) fn check(&self, plane: PlaneId) -> Result<Sealed, Problem> {
+    pub(crate) fn check(&self) -> Result<Sealed, Problem> {
         let beside = [&self.name, &self.plane_id];
         let beside = beside.into_iter().chain(&self.note).chain(&self.recipients);
         if beside.into_iter().any(|text| holds_identity(text)) {
@@ -257,7 +258,7 @@ impl SecretBody {
         let sealed = sealed(&self.sealed)?;
         let mut faults = Faults::default();
         faults.require(
-            is_name(plane, &self.name),
+            is_name(&self.name),
             "name",
             "at most 253 lower-case letters, digits, - and ., a letter or digit at both ends",
         );

@@ -1,7 +1,7 @@
 //! Every stable code a person may meet in pages, answers and logs: what it means, and what to do.
 //! The guide shows them as one table; deliveries, targets and forms show the remedy of one.
 
-use zen_proto::codes::RefusalCode;
+use zen_proto::codes::{RefusalCode, SecretCode};
 
 /// Where a code is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,18 +16,21 @@ pub(super) enum Family {
     Relay,
     /// An agent did not take a snapshot.
     Snapshot,
+    /// A secret does not open, or was not taken.
+    Secret,
     /// A request to the API or a page was refused.
     Request,
 }
 
 impl Family {
     /// In the order of the guide.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Enrolment,
         Self::Intake,
         Self::Delivery,
         Self::Relay,
         Self::Snapshot,
+        Self::Secret,
         Self::Request,
     ];
 
@@ -39,6 +42,7 @@ impl Family {
             Self::Delivery => "Attempts and dead letters",
             Self::Relay => "Crossing the bridge",
             Self::Snapshot => "Applying configuration",
+            Self::Secret => "Sealing and opening secrets",
             Self::Request => "Requests to the API",
         }
     }
@@ -85,7 +89,35 @@ pub(super) fn all() -> impl Iterator<Item = Code> {
             remedy,
         })
     });
-    refusals.chain(rest)
+    let secrets = SecretCode::ALL.iter().map(|refused| Code {
+        code: refused.code(),
+        family: Family::Secret,
+        meaning: secret(*refused),
+        remedy: refused.remedy(),
+    });
+    refusals.chain(rest).chain(secrets)
+}
+
+const fn secret(code: SecretCode) -> &'static str {
+    match code {
+        SecretCode::Unknown => "there is no secret of this name",
+        SecretCode::KeyUnknown => "the secret has no value of this name",
+        SecretCode::NotAllowed => {
+            "the secret does not allow whoever asked, or not for this purpose"
+        }
+        SecretCode::CallerUnknown => "whoever asked did not prove who it is",
+        SecretCode::WrongRecipient => "it is sealed for a key that zen-lock does not hold",
+        SecretCode::ScopeMismatch => "it was sealed for another plane, namespace or name",
+        SecretCode::NotAge => "it is no age file",
+        SecretCode::Truncated => "the age file ends too soon",
+        SecretCode::Damaged => "it was changed after it was sealed",
+        SecretCode::Malformed => "it is authentic, and yet no secret that is bound to a place",
+        SecretCode::Version => "it is of a format that this zen-lock does not know",
+        SecretCode::TooLarge => "it is larger than a secret may be",
+        SecretCode::WriterUntrusted => "it is not signed by a writer that zen-lock trusts",
+        SecretCode::NoIdentity => "zen-lock holds no identity",
+        SecretCode::LockUnreachable => "zen-lock was not reached",
+    }
 }
 
 const fn enrolment(code: RefusalCode) -> &'static str {
@@ -164,6 +196,10 @@ const TABLE: &[(Family, &[[&str; 3]])] = &[
         ["SNAPSHOT_STALE", "it is older than the one in force", "was the control plane's database set back? publish once more by changing something"],
         ["SNAPSHOT_TOO_LARGE", "it is larger than 16 MiB", "spread the flows over several planes"],
         ["SNAPSHOT_VERSION", "it is of a form that the agent does not know", "update the agent"],
+    ]),
+    (Family::Secret, &[
+        ["SECRET_NEEDS_LOCK", "a secret is named as lock:<name>, and the plane runs no zen-lock", "enable zen-lock in the plane, or name a file (file:<name>)"],
+        ["SECRET_IDENTITY_SENT", "what was sent is the key that opens secrets", "take another key into use, seal for that, and retire this one: it has left its machine"],
     ]),
     (Family::Request, &[
         ["UNAUTHENTICATED", "no key or session, or one that is not known", "send `Authorization: Bearer zen_…`, or sign in"],

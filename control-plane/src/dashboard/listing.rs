@@ -2,7 +2,9 @@
 
 use super::form::Posted;
 use crate::control::Control;
-use crate::manage::{EndpointsAsked, FlowsAsked, PageAsked, PlaneChoice, TargetsAsked};
+use crate::manage::{
+    EndpointsAsked, FlowsAsked, PageAsked, PlaneChoice, SecretsAsked, TargetsAsked,
+};
 use crate::principal::Principal;
 use crate::problem::Problem;
 use crate::store::{CHOICES, Choice, NameOf};
@@ -62,6 +64,17 @@ impl ListFilter {
             limit: Some(ROWS),
             cursor: asked.some("cursor").map(str::to_owned),
             ..TargetsAsked::default()
+        }
+    }
+
+    /// The secrets that are wanted.
+    pub(super) fn secrets(&self, asked: &Posted) -> SecretsAsked {
+        SecretsAsked {
+            name: some(&self.name),
+            plane_id: some(&self.plane_id),
+            limit: Some(ROWS),
+            cursor: asked.some("cursor").map(str::to_owned),
+            ..SecretsAsked::default()
         }
     }
 

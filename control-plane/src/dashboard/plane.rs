@@ -2,6 +2,7 @@
 
 mod change;
 mod enrolment;
+mod keys;
 mod refusals;
 mod way;
 
@@ -55,6 +56,7 @@ struct Page {
     chart: Chart,
     components: Vec<Component>,
     certificates: Vec<Certificate>,
+    lock: Option<keys::Keys>,
     data_plane: Option<String>,
     recent: Vec<Entry>,
     earlier: Vec<Entry>,
@@ -154,6 +156,7 @@ pub(super) async fn show(
         chart: super::overview::chart("throughput", &counted, now),
         components: plane.components.iter().map(component).collect(),
         certificates: certificates(&plane, ca_ends, now),
+        lock: plane.lock.as_ref().map(keys::of),
         data_plane,
         recent: log,
         earlier,

@@ -31,6 +31,7 @@ pub(crate) enum Nav {
     Flows,
     Deliveries,
     DeadLetters,
+    Secrets,
     Audit,
     Settings,
     Guide,
@@ -169,7 +170,13 @@ impl Frame {
                     dead_letters,
                 ],
             ),
-            group("Trust", vec![item("Audit", "/audit", Nav::Audit)]),
+            group(
+                "Trust",
+                vec![
+                    item("Secrets", "/secrets", Nav::Secrets),
+                    item("Audit", "/audit", Nav::Audit),
+                ],
+            ),
             group(
                 "Account",
                 vec![

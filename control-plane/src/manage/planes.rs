@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use zen_proto::ids::{IdError, PlaneId};
 
-pub(crate) use self::view::{ComponentView, EventView, PlaneView};
+pub(crate) use self::view::{ComponentView, EventView, LockView, PlaneView};
 pub(super) use self::view::{Seen, unwell};
 use super::in_service;
 use super::lists::{Listed, Paging};

@@ -8,8 +8,8 @@ use utoipa::IntoParams;
 use zen_proto::ids::{PlaneId, SecretId};
 use zen_proto::limits;
 
-pub(crate) use self::view::SecretView;
 pub(super) use self::view::SecretWarningView;
+pub(crate) use self::view::{SecretUseView, SecretView};
 use super::in_service;
 use super::lists::{self, Listed, Paging};
 use super::read::{patched, read};
@@ -75,7 +75,7 @@ impl Control {
         let plane = body.plane_id.parse::<PlaneId>();
         let plane =
             plane.map_err(|_| Problem::field("plane_id", "not the id of a plane (pl_…)"))?;
-        let sealed = body.check(plane)?;
+        let sealed = body.check()?;
         let plane = self.plane_of_secret(caller, plane).await?;
         let now = self.stage.clock.unix_ms();
         let secret = Secret {
@@ -147,7 +147,7 @@ impl Control {
             note: before.note.clone(),
         };
         let body: SecretBody = patched(&now_there, patch)?;
-        let sealed = body.check(before.plane)?;
+        let sealed = body.check()?;
         let mut faults = Faults::default();
         let stays = "a secret keeps it: it is sealed in, and opens nowhere else";
         faults.require(body.name == before.name, "name", stays);
@@ -254,7 +254,7 @@ pub(crate) fn written(secret: &Secret) -> Value {
 
 fn has_room(kept: Kept) -> Result<(), Problem> {
     match kept {
-        Kept::Kept => Ok(()),
+        Kept::Stored => Ok(()),
         Kept::TooMany => Err(Problem::full(format!(
             "the plane has {} secrets already",
             limits::SECRETS_PER_PLANE

@@ -36,7 +36,7 @@ const NAMED: usize = 20;
 /// What came of keeping a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    Kept,
+    Stored,
     /// The plane has as many as it may.
     TooMany,
     /// The plane's secrets would be larger together than they may.
@@ -126,7 +126,7 @@ impl Store {
     ) -> Result<Kept, StoreError> {
         let mut tx = self.write().await?;
         let kept = room(&mut tx, new.plane, None, sealed.len()).await?;
-        if kept != Kept::Kept {
+        if kept != Kept::Stored {
             return Ok(kept);
         }
         sqlx::query(
@@ -152,7 +152,7 @@ impl Store {
         .map_err(name_taken)?;
         audit::append(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(Kept::Kept)
+        Ok(Kept::Stored)
     }
 
     /// The scope's secret of that id with its sealed text.
@@ -224,7 +224,7 @@ impl Store {
         let mut tx = self.write().await?;
         if let Some(sealed) = &new.sealed {
             let kept = room(&mut tx, read.plane, Some(read.id), sealed.len()).await?;
-            if kept != Kept::Kept {
+            if kept != Kept::Stored {
                 return Ok(kept);
             }
         }
@@ -249,7 +249,7 @@ impl Store {
         }
         audit::append(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(Kept::Kept)
+        Ok(Kept::Stored)
     }
 
     /// Stores what the plane's zen-lock sealed again, if the plane has the secret and it is still
@@ -264,7 +264,7 @@ impl Store {
     ) -> Result<Kept, StoreError> {
         let mut tx = self.write().await?;
         let kept = room(&mut tx, new.plane, Some(new.id), new.sealed.len()).await?;
-        if kept != Kept::Kept {
+        if kept != Kept::Stored {
             return Ok(kept);
         }
         let done = sqlx::query(
@@ -288,7 +288,7 @@ impl Store {
         }
         audit::append(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(Kept::Kept)
+        Ok(Kept::Stored)
     }
 
     /// Removes a secret with its sealed text, unless something names it and it is not `forced`, or
@@ -402,7 +402,7 @@ async fn room(
     if present.saturating_add(bytes as u64) > limits::SECRETS_PER_PLANE_BYTES as u64 {
         return Ok(Kept::TooLarge);
     }
-    Ok(Kept::Kept)
+    Ok(Kept::Stored)
 }
 
 /// Tells each endpoint or target of these planes, in the scope if there is one, that names a secret

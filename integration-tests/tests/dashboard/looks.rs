@@ -23,6 +23,8 @@ const PAGES: &[&str] = &[
     "/flows/new",
     "/deliveries",
     "/dead-letters",
+    "/secrets",
+    "/secrets/seal",
     "/audit",
     "/settings",
     "/settings/account",
@@ -107,7 +109,7 @@ async fn a_telephone_reaches_the_pages_by_the_menu() {
 }
 
 /// Looks at each page in each look.
-async fn stand(visit: &Visit, name: &str, pages: &[String]) {
+pub(crate) async fn stand(visit: &Visit, name: &str, pages: &[String]) {
     let browser = &visit.browser;
     let mut faults = Vec::new();
     for (number, path) in pages.iter().enumerate() {

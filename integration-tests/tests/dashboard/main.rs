@@ -6,6 +6,7 @@ mod keyboard;
 mod looks;
 mod paste;
 mod refusals;
+mod secrets;
 mod set;
 mod sign_in;
 mod up;

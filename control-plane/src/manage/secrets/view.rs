@@ -75,6 +75,8 @@ pub(crate) struct SecretWriterView {
 pub(crate) struct SecretWarningView {
     /// As it is named.
     pub(crate) reference: String,
+    /// The secret in it.
+    pub(crate) name: String,
     pub(crate) code: String,
     /// What is the matter and what to do.
     pub(crate) detail: String,
@@ -256,6 +258,7 @@ fn warnings(
         };
         let warning = SecretWarningView {
             reference: (*reference).to_owned(),
+            name: name.to_owned(),
             code: code.to_owned(),
             detail: detail.to_owned(),
         };

@@ -83,7 +83,7 @@ impl Talk {
             writer,
         };
         match store.reseal_secret(&new, &entry).await {
-            Ok(Kept::Kept) => Ok(version),
+            Ok(Kept::Stored) => Ok(version),
             Ok(Kept::TooMany | Kept::TooLarge) => Err("the plane has no room for it"),
             Err(StoreError::Changed) => Err(other),
             Err(error) => Err(failed(error)),
