@@ -11,11 +11,13 @@ mod deliveries;
 mod edge;
 mod mesh;
 mod people;
+mod secrets;
 
 pub(crate) use deliveries::{DeadLetters, Deliveries, DeliveryList, Replay};
 pub(crate) use edge::{Doctor, Edge, EdgeInstall, EdgeRun};
 pub(crate) use mesh::{Apply, Export};
 pub(crate) use people::{ApiKey, Audit, User};
+pub(crate) use secrets::Secret;
 
 /// Webhooks and events to services in private networks.
 #[derive(Parser)]
@@ -60,6 +62,9 @@ pub(crate) enum Command {
     /// Targets: where events go.
     #[command(subcommand)]
     Target(Target),
+    /// Sealed secrets, which only their plane can open.
+    #[command(subcommand)]
+    Secret(Secret),
     /// Flows: from an endpoint to a target.
     #[command(subcommand)]
     Flow(Flow),
@@ -222,7 +227,7 @@ pub(crate) enum Endpoint {
         /// How posts are verified: none, standard-webhooks, github, stripe.
         #[arg(long, default_value = "none")]
         scheme: String,
-        /// A secret by reference (`file:<name>`); may be repeated.
+        /// A secret by reference (`file:<name>`, `lock:<name>`); may be repeated.
         #[arg(long = "secret", value_name = "REF")]
         secrets: Vec<String>,
     },
@@ -252,7 +257,7 @@ pub(crate) enum Target {
         /// Where deliveries are posted.
         #[arg(long)]
         url: String,
-        /// A signing secret by reference (`file:<name>`); may be repeated.
+        /// A signing secret by reference (`file:<name>`, `lock:<name>`); may be repeated.
         #[arg(long = "signing-secret", value_name = "REF")]
         signing_secrets: Vec<String>,
     },

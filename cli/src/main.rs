@@ -85,6 +85,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Plane(verb) => verbs::plane::run(verb, &connection.open()?, output).await,
         Command::Endpoint(verb) => verbs::endpoint::run(verb, &connection.open()?, output).await,
         Command::Target(verb) => verbs::target::run(verb, &connection.open()?, output).await,
+        Command::Secret(verb) => verbs::secret::run(verb, &connection.open()?, output).await,
         Command::Flow(verb) => verbs::flow::run(verb, &connection.open()?, output).await,
         Command::Delivery(verb) => verbs::delivery::run(verb, &connection.open()?, output).await,
         Command::DeadLetter(verb) => {

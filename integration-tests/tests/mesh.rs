@@ -33,7 +33,7 @@ targets:
     timeout_ms: 5000
     max_concurrency: 4
     signing_secrets: ['file:signing']
-    auth: { bearer: 'file:token' }
+    auth: { bearer: 'lock:token' }
     allowed_networks: [127.0.0.0/8]
 ---
 flows:
@@ -153,8 +153,8 @@ async fn a_change_is_shown_field_by_field_and_pruning_needs_its_plane() {
     let changed = MESH
         .replace("timeout_ms: 5000", "timeout_ms: 7000")
         .replace(
-            "auth: { bearer: 'file:token' }",
-            "auth: { basic: 'file:token' }",
+            "auth: { bearer: 'lock:token' }",
+            "auth: { basic: 'lock:token' }",
         )
         .replace("    methods: [POST, PUT]\n", "")
         .replace(
@@ -179,7 +179,7 @@ async fn a_change_is_shown_field_by_field_and_pruning_needs_its_plane() {
     assert_eq!((changes(&planned).len(), code), (0, Some(0)), "{planned}");
     let target = &seat.api.all("/v1/targets", "").await.unwrap()[0];
     assert_eq!(target["timeout_ms"], 7000, "{target}");
-    assert_eq!(target["auth"], json!({ "basic": "file:token" }));
+    assert_eq!(target["auth"], json!({ "basic": "lock:token" }));
     assert_eq!(target["signing_secrets"], json!(["file:signing"]));
 }
 
@@ -222,7 +222,7 @@ async fn a_faulty_file_changes_nothing_and_names_its_lines() {
             "nobody",
         ),
         (
-            MESH.replace("'file:token'", "hunter2"),
+            MESH.replace("'lock:token'", "hunter2"),
             12,
             "a secret is named",
         ),

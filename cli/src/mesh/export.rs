@@ -15,7 +15,8 @@ use crate::output;
 
 const HEADER: &str = "\
 # Endpoints, targets and flows of a Zen Mesh. Change this file, then: zen apply -f FILE
-# Secrets are named here, never held: file:<name> is a file in the plane's secrets directory.
+# Secrets are named here, never held: lock:<name> is a sealed one (zen secret list), file:<name> a
+# file in the plane's secrets directory.
 ";
 
 /// Members of rows that nobody writes, or that names stand for in a file.
@@ -32,6 +33,7 @@ const GIVEN: &[&str] = &[
     "updated_at",
     "version",
     "health",
+    "warnings",
 ];
 
 /// Writes the mesh file to standard output.

@@ -196,6 +196,7 @@ fn page(plane: &Value) -> String {
             part["queue_depth"]
         ));
     }
+    lines.extend(lock(&plane["lock"]));
     for alert in plane["alerts"].as_array().into_iter().flatten() {
         lines.push(format!("ALERT      {}", event(alert)));
     }
@@ -203,6 +204,35 @@ fn page(plane: &Value) -> String {
         lines.push(format!("timeline   {}", event(entry)));
     }
     lines.join("\n")
+}
+
+/// The keys of the plane's zen-lock, and what does not open.
+fn lock(lock: &Value) -> Vec<String> {
+    let listed = |key: &str| lock[key].as_array().cloned().unwrap_or_default();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines: Vec<String> = listed("recipients")
+        .iter()
+        .enumerate()
+        .map(|(place, key)| {
+            let newest = if place == 0 { "  for new seals" } else { "" };
+            format!("key        {}{newest}", word(key))
+        })
+        .collect();
+    for used in listed("usage") {
+        let key = word(&used["key_id"]);
+        lines.push(format!("sealed     {} to {key}", used["secrets"]));
+    }
+    if lock["to_reseal"].as_u64().is_some_and(|left| left > 0) {
+        lines.push(format!("re-sealing {} still to do", lock["to_reseal"]));
+    }
+    for secret in listed("unopened") {
+        let (name, code) = (word(&secret["name"]), word(&secret["code"]));
+        lines.push(format!(
+            "unopened   {name}  {code}  {}",
+            word(&secret["remedy"])
+        ));
+    }
+    lines
 }
 
 fn event(entry: &Value) -> String {

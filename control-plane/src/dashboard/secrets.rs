@@ -81,7 +81,9 @@ impl Opening {
         let known = codes::explained(Family::Secret, &code);
         Self {
             pill,
-            old: (item.sealed_to_old_key == Some(true)).then_some(Pill::new(Tone::Warn, "Old key")),
+            // Of one that does not open, the code says more.
+            old: (item.sealed_to_old_key == Some(true) && item.state != "unopened")
+                .then_some(Pill::new(Tone::Warn, "Old key")),
             says,
             meaning: known.map_or("", |known| known.meaning),
             remedy: item.remedy.unwrap_or_default(),
