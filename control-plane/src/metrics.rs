@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     sign_ins: Counter<u64>,
     snapshots: Counter<u64>,
     queries: Counter<u64>,
+    resealed: Counter<u64>,
     handshakes_refused: Counter<u64>,
     requests: Histogram<f64>,
     leaf_not_after: Gauge<u64>,
@@ -37,6 +38,10 @@ impl Metrics {
             queries: counter(
                 "zen_control_plane_queries",
                 "questions to planes, by outcome",
+            ),
+            resealed: counter(
+                "zen_control_plane_secrets_resealed",
+                "secrets that a plane's zen-lock sealed again, by outcome",
             ),
             handshakes_refused: counter(
                 "zen_control_plane_handshakes_refused",
@@ -79,6 +84,11 @@ impl Metrics {
     /// A question to a plane ended with `outcome`.
     pub(crate) fn query(&self, outcome: &'static str) {
         self.queries.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// A plane's zen-lock sealed a secret again: `taken` or `refused`.
+    pub(crate) fn resealed(&self, outcome: &'static str) {
+        self.resealed.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     /// A TLS handshake was refused.

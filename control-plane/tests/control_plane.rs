@@ -34,6 +34,7 @@ mod sqlite {
     mod people;
     mod permissions;
     mod rest;
+    mod secret_pages;
     mod secrets;
     mod session;
     mod trials;
@@ -57,6 +58,7 @@ mod postgres {
     mod permissions;
     mod replicas;
     mod rest;
+    mod secret_pages;
     mod secrets;
     mod secured;
     mod session;

@@ -23,11 +23,13 @@ impl Talk {
         };
         match taken {
             Ok(version) => {
+                self.control.metrics.resealed("taken");
                 let secret = &said.secret_id;
                 tracing::info!(%plane, %secret, version, "secret sealed to another key");
                 self.control.touched.touch([plane]);
             }
             Err(reason) => {
+                self.control.metrics.resealed("refused");
                 // What is no id is not repeated.
                 let secret = id.map(|id| id.to_string()).unwrap_or_default();
                 tracing::warn!(%plane, %secret, reason, "a secret sealed again is not taken");
