@@ -1,5 +1,6 @@
 //! Planes: registered, looked at, renamed, given a data plane, retired.
 
+mod lock_view;
 mod view;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use zen_proto::ids::{IdError, PlaneId};
 
-pub(crate) use self::view::{ComponentView, EventView, LockView, PlaneView};
+pub(crate) use self::lock_view::LockView;
+pub(crate) use self::view::{ComponentView, EventView, PlaneView};
 pub(super) use self::view::{Seen, unwell};
 use super::in_service;
 use super::lists::{Listed, Paging};

@@ -1,21 +1,18 @@
-//! Sealed secrets of planes, and what names them.
+//! Sealed secrets of planes. What names them is found in `users`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
+mod users;
 
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::Row as _;
 use zen_proto::ids::{PlaneId, SecretId};
 use zen_proto::limits;
 
-use super::placed::{Noun, placed};
+pub(crate) use self::users::{Use, UsedBy};
 use super::{
     DbRow, NewAudit, Page, Removal, Scope, Store, StoreError, Tx, Wanted, audit, json, name_taken,
     number, stored, to_json, word,
 };
-use crate::endpoint::EndpointBody;
 use crate::principal::{Actor, ActorKind};
-use crate::secret::{SealedSecret, Secret, locked};
-use crate::target::TargetBody;
+use crate::secret::{SealedSecret, Secret};
 
 /// Everything but the sealed text.
 macro_rules! columns {
@@ -27,11 +24,6 @@ macro_rules! columns {
         )
     };
 }
-
-/// Endpoints or targets that are read to learn what they name, at the most.
-const NAMING: i64 = 10_000;
-/// Users named when a removal is refused.
-const NAMED: usize = 20;
 
 /// What came of keeping a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +57,6 @@ pub(crate) struct Resealing {
     pub(crate) recipients: Vec<String>,
     pub(crate) at: u64,
     pub(crate) writer: Actor,
-}
-
-/// What kind of thing names a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum UsedBy {
-    Endpoint,
-    Target,
-}
-
-/// Something that names a secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Use {
-    pub(crate) by: UsedBy,
-    pub(crate) id: String,
-    pub(crate) name: String,
 }
 
 fn secret(row: &DbRow) -> Result<Secret, sqlx::Error> {
@@ -302,18 +279,9 @@ impl Store {
     ) -> Result<Removal, StoreError> {
         let mut tx = self.write().await?;
         if !forced {
-            let planes = [read.plane];
-            let mut users = BTreeSet::new();
-            let mut note = |(_, _, used): (PlaneId, String, Use)| {
-                users.insert(used);
-            };
-            let name = Some(read.name.as_str());
-            let (endpoint, target) = (UsedBy::Endpoint, UsedBy::Target);
-            naming::<EndpointBody>(&mut tx, endpoint, None, &planes, name, &mut note).await?;
-            naming::<TargetBody>(&mut tx, target, None, &planes, name, &mut note).await?;
+            let users = users::of(&mut tx, read.plane, &read.name).await?;
             if !users.is_empty() {
-                let ids = users.into_iter().take(NAMED).map(|used| used.id);
-                return Ok(Removal::InUse(ids.collect()));
+                return Ok(Removal::InUse(users));
             }
         }
         let done = sqlx::query("DELETE FROM secrets WHERE id = $1 AND ($2 = 0 OR version = $2)")
@@ -328,55 +296,6 @@ impl Store {
         tx.commit().await?;
         Ok(Removal::Removed)
     }
-
-    /// What of the scope names secrets of these planes, by plane and secret.
-    pub(crate) async fn secret_users(
-        &self,
-        scope: Scope,
-        planes: &[PlaneId],
-    ) -> Result<BTreeMap<(PlaneId, String), BTreeSet<Use>>, StoreError> {
-        let mut found: BTreeMap<_, BTreeSet<Use>> = BTreeMap::new();
-        if planes.is_empty() {
-            return Ok(found);
-        }
-        let mut tx = self.read().await?;
-        let mut note = |(plane, secret, used): (PlaneId, String, Use)| {
-            found.entry((plane, secret)).or_default().insert(used);
-        };
-        let (endpoint, target, scope) = (UsedBy::Endpoint, UsedBy::Target, Some(scope));
-        naming::<EndpointBody>(&mut tx, endpoint, scope, planes, None, &mut note).await?;
-        naming::<TargetBody>(&mut tx, target, scope, planes, None, &mut note).await?;
-        Ok(found)
-    }
-
-    /// The names of the secrets that are kept for these planes.
-    pub(crate) async fn secret_names(
-        &self,
-        planes: &[PlaneId],
-    ) -> Result<BTreeSet<(PlaneId, String)>, StoreError> {
-        if planes.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let text = format!(
-            "SELECT plane_id, name FROM secrets WHERE plane_id IN ({})",
-            places(planes.len(), 1)
-        );
-        let query = sqlx::query(AssertSqlSafe(text));
-        let query = planes
-            .iter()
-            .fold(query, |query, plane| query.bind(plane.to_string()));
-        let found = query
-            .try_map(|row: DbRow| Ok((word(&row, "plane_id")?, row.try_get("name")?)))
-            .fetch_all(&self.reader)
-            .await?;
-        Ok(found.into_iter().collect())
-    }
-}
-
-/// `$1, $2, …`: numbers of parameters, and nothing else, are written into statements.
-fn places(count: usize, first: usize) -> String {
-    let places: Vec<_> = (first..first + count).map(|at| format!("${at}")).collect();
-    places.join(", ")
 }
 
 /// Whether the plane may keep `bytes` more, in a new secret or in place of the one it has.
@@ -403,52 +322,4 @@ async fn room(
         return Ok(Kept::TooLarge);
     }
     Ok(Kept::Stored)
-}
-
-/// Tells each endpoint or target of these planes, in the scope if there is one, that names a secret
-/// (or the one of that name): its plane, the secret's name, and itself.
-async fn naming<B: Noun + 'static>(
-    tx: &mut Tx,
-    by: UsedBy,
-    scope: Option<Scope>,
-    planes: &[PlaneId],
-    only: Option<&str>,
-    tell: &mut (dyn FnMut((PlaneId, String, Use)) + Send),
-) -> Result<(), StoreError>
-where
-    <B::Id as FromStr>::Err: 'static,
-{
-    let scope: Vec<_> = scope.iter().flat_map(|s| [s.tenant, s.also]).collect();
-    let whose = scope.first().map_or("", |_| "tenant_id IN ($1, $2) AND ");
-    let (table, first) = (B::TABLE, scope.len() + 1);
-    let text = format!(
-        "SELECT * FROM {table} WHERE {whose}removed_at IS NULL AND plane_id IN ({}) \
-         AND spec LIKE ${} ORDER BY id LIMIT {NAMING}",
-        places(planes.len(), first),
-        first + planes.len(),
-    );
-    let query = sqlx::query(AssertSqlSafe(text));
-    let query = scope.iter().fold(query, |q, id| q.bind(id.to_string()));
-    let query = planes.iter().fold(query, |q, id| q.bind(id.to_string()));
-    // A secret's name has no character that means something in a pattern. What else the pattern
-    // finds, such as a longer name, is left out below.
-    let rows = query
-        .bind(format!("%\"lock:{}%", only.unwrap_or_default()))
-        .try_map(|row: DbRow| placed::<B>(&row))
-        .fetch_all(&mut **tx)
-        .await?;
-    for row in rows {
-        let named: BTreeSet<&str> = row.body.secrets().into_iter().filter_map(locked).collect();
-        for secret in named {
-            if only.is_none_or(|only| only == secret) {
-                let used = Use {
-                    by,
-                    id: row.id.to_string(),
-                    name: row.body.name().to_owned(),
-                };
-                tell((row.plane, secret.to_owned(), used));
-            }
-        }
-    }
-    Ok(())
 }

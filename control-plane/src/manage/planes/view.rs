@@ -5,8 +5,9 @@ use utoipa::ToSchema;
 use zen_proto::component::Component;
 use zen_proto::session::v1::{ComponentStatus, LinkHealth};
 
+use super::lock_view::LockView;
 use crate::control::Control;
-use crate::lock::{self, Lock};
+use crate::lock;
 use crate::manage::health::{self, UnwellView};
 use crate::manage::shown_time;
 use crate::plane::{self, Plane, Report, Status};
@@ -60,54 +61,6 @@ pub(crate) struct ComponentView {
     pub(crate) queue_depth: u64,
     pub(crate) oldest_pending_at: Option<String>,
     pub(crate) certificate_not_after: Option<String>,
-}
-
-/// A plane's zen-lock: its keys, and what is sealed to which.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct LockView {
-    /// age public keys it opens with, the one for new seals first.
-    pub(crate) recipients: Vec<String>,
-    /// Secrets that open, by the key they are sealed to.
-    pub(crate) usage: Vec<LockKeyView>,
-    /// Secrets that do not open, at most 100.
-    pub(crate) unopened: Vec<UnopenedView>,
-    /// Secrets still to be sealed to the newest key.
-    pub(crate) to_reseal: u32,
-}
-
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct LockKeyView {
-    pub(crate) key_id: String,
-    pub(crate) secrets: u32,
-}
-
-/// A secret that does not open.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct UnopenedView {
-    pub(crate) name: String,
-    pub(crate) code: String,
-    /// What to do about it.
-    pub(crate) remedy: &'static str,
-}
-
-impl From<Lock> for LockView {
-    fn from(lock: Lock) -> Self {
-        let unopened = lock.unopened.into_iter().map(|secret| UnopenedView {
-            remedy: lock::remedy(&secret.code),
-            name: secret.name,
-            code: secret.code,
-        });
-        let usage = lock.usage.into_iter().map(|used| LockKeyView {
-            key_id: used.key_id,
-            secrets: used.secrets,
-        });
-        Self {
-            recipients: lock.recipients,
-            usage: usage.collect(),
-            unopened: unopened.collect(),
-            to_reseal: lock.to_reseal,
-        }
-    }
 }
 
 /// A peer that a component does not reach.
