@@ -11,11 +11,13 @@ mod deliveries;
 mod edge;
 mod mesh;
 mod people;
+mod root;
 
 pub(crate) use deliveries::{DeadLetters, Deliveries, DeliveryList, Replay};
 pub(crate) use edge::{Doctor, Edge, EdgeInstall, EdgeRun};
 pub(crate) use mesh::{Apply, Export};
 pub(crate) use people::{ApiKey, Audit, User};
+pub(crate) use root::Root;
 
 /// Webhooks and events to services in private networks.
 #[derive(Parser)]
@@ -79,6 +81,9 @@ pub(crate) enum Command {
     /// People who may sign in.
     #[command(subcommand)]
     User(User),
+    /// Roots of all trust, and their rotation; for the operator's people.
+    #[command(subcommand)]
+    Root(Root),
     /// Keys of programs that speak to the API.
     #[command(subcommand)]
     ApiKey(ApiKey),
@@ -163,6 +168,11 @@ pub(crate) enum Plane {
     Regenerate(Bundle),
     /// Measure every way of a plane: to its agent, between its components, to its targets.
     Probe {
+        /// Name or id.
+        plane: String,
+    },
+    /// Give a plane a new CA with a new key, and its components new certificates; nothing stops.
+    RotateCa {
         /// Name or id.
         plane: String,
     },

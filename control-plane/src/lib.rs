@@ -32,6 +32,7 @@ mod problem;
 mod publisher;
 mod replicas;
 mod rest;
+mod roots;
 mod session;
 mod setup;
 mod show;

@@ -16,6 +16,7 @@ mod overview;
 mod planes;
 mod read;
 mod replays;
+mod roots;
 mod series;
 mod targets;
 mod tenants;
@@ -44,6 +45,7 @@ pub(crate) use overview::{FailingView, OverviewView, PlaneCountsView};
 pub(crate) use planes::{ComponentView, EventView, PlaneBody, PlaneView, PlanesAsked};
 pub(crate) use read::read;
 pub(crate) use replays::{ReplayBody, ReplayView};
+pub(crate) use roots::{RootId, RootRemoveAsked, RootSignBody, RootView, RootsView};
 pub(crate) use series::{PointView, SeriesAsked, SeriesView};
 pub(crate) use targets::{TargetView, TargetsAsked};
 

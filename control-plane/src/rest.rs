@@ -19,6 +19,7 @@ mod overview;
 mod planes;
 mod precondition;
 mod query_rules;
+mod roots;
 mod server;
 mod targets;
 mod tenants;
@@ -70,6 +71,7 @@ fn operations() -> OpenApiRouter<Arc<Control>> {
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(tenants::routes())
+        .merge(roots::routes())
         .merge(audit::routes())
         .merge(live::routes())
         .merge(openapi::routes())
