@@ -92,7 +92,8 @@ impl Desk {
 }
 
 /// Takes a compressed snapshot that just came: believe → compare with the one before → store.
-/// Nothing newer than the applied one is there: the answer is nothing, and nothing is stored.
+/// Nothing newer than the applied one is there: the answer is nothing, and nothing is stored but
+/// the same with another signature.
 pub(crate) async fn accept(
     compressed: Vec<u8>,
     held: &Held,
@@ -113,8 +114,12 @@ pub(crate) async fn accept(
         let same =
             (new.snapshot.revision, &new.digest) == (before.snapshot.revision, &before.digest);
         let (offered, applied) = (new.snapshot.revision, before.snapshot.revision);
-        // The very same again, after a lost `Applied`, is no fault.
+        // The very same again, after a lost `Applied`, is no fault; nor is it signed anew, by a root
+        // that outlives the one before.
         return if same {
+            store
+                .write(Entry::Snapshot, stored_form(&compressed, now))
+                .await?;
             Ok(None)
         } else {
             Err(SnapshotError::Stale { offered, applied })

@@ -169,6 +169,18 @@ impl PlaneIdentity {
         Ok((chain, key))
     }
 
+    /// SHA-256 of the plane CA's certificate.
+    pub(crate) fn ca_sha256(&self) -> [u8; 32] {
+        let der = self.ca.chain().first();
+        let digest = aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            der.map_or(&[], |der| der.as_ref()),
+        );
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest.as_ref());
+        sha256
+    }
+
     /// Whether this is the key in force.
     pub(crate) fn is_key(&self, text: Option<&KeyText>) -> bool {
         let key = text.and_then(|text| text.key().ok());

@@ -202,15 +202,17 @@ fn slice_for(held: &Held, component: Component) -> Option<Slice> {
         snapshot: Some(part),
         trust_domain: identity.stored.trust_domain.clone(),
         trust_bundle_pem: identity.stored.roots_pem.clone(),
+        plane_ca_sha256: identity.ca_sha256().to_vec().into(),
     })
 }
 
-/// Whether what the plane holds gives the same slices as before: a renewed certificate is no news.
+/// Whether what the plane holds gives the same slices as before.
 fn same_slices(now: &Held, before: &Held) -> bool {
     let trust = |held: &Held| {
         held.identity.as_ref().map(|identity| {
             let stored = &identity.stored;
-            (stored.roots_pem.clone(), stored.revoked_plane_ids.clone())
+            let revoked = stored.revoked_plane_ids.clone();
+            (stored.roots_pem.clone(), revoked, identity.ca_sha256())
         })
     };
     let applied = |held: &Held| held.applied.as_ref().map(Arc::as_ptr);

@@ -219,6 +219,16 @@ impl Plane {
                 .collect(),
             applied_revision: self.desk.now().revision(),
             certificate_not_after_ms: self.live.leaf_not_after().map_or(0, to_unix_ms),
+            trusted_roots: self
+                .live
+                .trusted_roots()
+                .iter()
+                .map(|root| root.to_vec().into())
+                .collect(),
+            certificate_root: self
+                .live
+                .leaf_root()
+                .map_or_else(Default::default, |root| root.to_vec().into()),
             ..ComponentStatus::default()
         }
     }

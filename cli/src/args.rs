@@ -11,6 +11,7 @@ mod deliveries;
 mod edge;
 mod mesh;
 mod people;
+mod root;
 mod seal;
 mod secrets;
 
@@ -18,6 +19,7 @@ pub(crate) use deliveries::{DeadLetters, Deliveries, DeliveryList, Replay};
 pub(crate) use edge::{Doctor, Edge, EdgeInstall, EdgeRun};
 pub(crate) use mesh::{Apply, Export};
 pub(crate) use people::{ApiKey, Audit, User};
+pub(crate) use root::Root;
 pub(crate) use seal::Seal;
 pub(crate) use secrets::Secret;
 
@@ -88,6 +90,9 @@ pub(crate) enum Command {
     /// People who may sign in.
     #[command(subcommand)]
     User(User),
+    /// Roots of all trust, and their rotation; for the operator's people.
+    #[command(subcommand)]
+    Root(Root),
     /// Keys of programs that speak to the API.
     #[command(subcommand)]
     ApiKey(ApiKey),
@@ -172,6 +177,11 @@ pub(crate) enum Plane {
     Regenerate(Bundle),
     /// Measure every way of a plane: to its agent, between its components, to its targets.
     Probe {
+        /// Name or id.
+        plane: String,
+    },
+    /// Give a plane a new CA with a new key, and its components new certificates; nothing stops.
+    RotateCa {
         /// Name or id.
         plane: String,
     },

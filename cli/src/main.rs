@@ -71,6 +71,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Export(options) => mesh::export::run(options, &connection.open()?, output).await,
         Command::Audit(verb) => verbs::audit::run(verb, &connection.open()?, output).await,
+        Command::Root(verb) => verbs::root::run(verb, &connection.open()?, output).await,
         Command::User(verb) => verbs::user::run(verb, &connection.open()?, output).await,
         Command::ApiKey(verb) => verbs::api_key::run(verb, &connection.open()?, output).await,
         #[cfg(feature = "up")]

@@ -7,6 +7,7 @@ pub(crate) mod delivery;
 pub(crate) mod endpoint;
 pub(crate) mod flow;
 pub(crate) mod plane;
+pub(crate) mod root;
 pub(crate) mod secret;
 pub(crate) mod target;
 pub(crate) mod user;

@@ -45,6 +45,8 @@ const CALLS: usize = 16;
 const PING: Duration = Duration::from_secs(60);
 /// Time for the answer to a ping.
 const PONG: Duration = Duration::from_secs(10);
+/// Pause between two looks at the roots; another control plane may have changed them.
+const ROOTS_LOOK: Duration = Duration::from_secs(1);
 /// Longest sleep before the leaf's age is looked at again, and pause after a renewal that failed.
 const LEAF_CHECK: Duration = Duration::from_secs(60 * 60);
 
@@ -103,8 +105,8 @@ impl ControlPlane {
 
     /// PEM of the root certificates, as agents get them in their bundles.
     #[must_use]
-    pub fn trust_bundle_pem(&self) -> &str {
-        self.control.authority.trust_bundle_pem()
+    pub fn trust_bundle_pem(&self) -> String {
+        self.control.authority.trust_bundle_pem().to_string()
     }
 }
 
@@ -124,7 +126,7 @@ impl App for ControlPlane {
         let hosts = addresses(&advertise).map(host).collect();
         let authority = Authority::open(
             &opened.found.roots,
-            &opened.root_identity,
+            opened.root_identity.clone(),
             &trust_domain,
             hosts,
             LiveIdentity::new(stage.clock.time_provider()),
@@ -205,6 +207,9 @@ impl App for ControlPlane {
         stage.tasks.spawn("publisher", publishing);
         let tidying = housekeeping::run(Arc::clone(&control), stage.shutdown.clone());
         stage.tasks.spawn("housekeeping", tidying);
+        stage
+            .tasks
+            .spawn("roots", watch_roots(Arc::clone(&control)));
         stage.tasks.spawn("leaf", renew_leaf(Arc::clone(&control)));
         stage
             .tasks
@@ -284,6 +289,18 @@ async fn serve_agents(control: Arc<Control>, listener: TcpListener) -> anyhow::R
         .serve_with_incoming_shutdown(accept(listener, tls, options), stop.cancelled_owned())
         .await?;
     Ok(())
+}
+
+/// Takes up what became of the roots, here or on another control plane.
+async fn watch_roots(control: Arc<Control>) -> anyhow::Result<()> {
+    let stop = control.stage.shutdown.clone();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(ROOTS_LOOK) => {}
+        }
+        control.look_at_roots().await;
+    }
 }
 
 /// Renews the control plane's leaf at half its life, under open servers.

@@ -233,7 +233,7 @@ impl Enrollment {
     fn enrolled(&self, asker: &Asker, chain: &[CertificateDer<'_>]) -> redeem_response::Outcome {
         redeem_response::Outcome::Enrolled(Enrolled {
             plane_ca_chain: chain.iter().map(|der| der.to_vec().into()).collect(),
-            trust_bundle_pem: self.control.authority.trust_bundle_pem().to_owned(),
+            trust_bundle_pem: self.control.authority.trust_bundle_pem().to_string(),
             trust_domain: self.control.trust_domain.to_string(),
             // The address of the bundle has just proven good.
             session_address: String::new(),

@@ -33,6 +33,7 @@ mod problem;
 mod publisher;
 mod replicas;
 mod rest;
+mod roots;
 mod secret;
 mod session;
 mod setup;

@@ -128,6 +128,8 @@ operations! {
     TenantWrite = "tenant.write", Owner;
     /// Register, rename and retire data planes; the operator's people only.
     DataPlaneWrite = "data_plane.write", Admin;
+    /// Rotate the root, and see how far that is; the operator's people only.
+    RootManage = "root.manage", Admin;
 }
 
 impl Operation {
@@ -135,7 +137,7 @@ impl Operation {
     pub(crate) const fn of_operator(self) -> bool {
         matches!(
             self,
-            Self::TenantRead | Self::TenantWrite | Self::DataPlaneWrite
+            Self::TenantRead | Self::TenantWrite | Self::DataPlaneWrite | Self::RootManage
         )
     }
 }

@@ -157,6 +157,12 @@ problems! {
     not_joined = CONFLICT, "PLANES_NOT_JOINED", "No data plane joins the two planes";
     /// There are as many as there may be.
     full = CONFLICT, "LIMIT_REACHED", "A limit is reached";
+    /// A rotation is under way.
+    root_under_way = CONFLICT, "ROOT_ROTATION_UNDER_WAY", "A root is announced already";
+    /// The root is at another stage.
+    root_stage = CONFLICT, "ROOT_STAGE", "The root's stage does not allow this";
+    /// Planes would be left behind.
+    root_awaited = CONFLICT, "ROOT_NOT_ACKNOWLEDGED", "Planes are not ready for this";
     /// The plane has no session.
     not_connected = CONFLICT, "PLANE_NOT_CONNECTED", "The plane is not connected";
     /// Too many questions wait for the plane.

@@ -19,6 +19,7 @@ mod overview;
 mod planes;
 mod precondition;
 mod query_rules;
+mod roots;
 mod secrets;
 mod server;
 mod targets;
@@ -72,6 +73,7 @@ fn operations() -> OpenApiRouter<Arc<Control>> {
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(tenants::routes())
+        .merge(roots::routes())
         .merge(audit::routes())
         .merge(live::routes())
         .merge(openapi::routes())

@@ -12,6 +12,7 @@ use zen_seal::Identity;
 use crate::authority::new_root;
 use crate::config::Config;
 use crate::digest::sha256;
+use crate::roots::Stage as RootStage;
 use crate::store::{AuditKey, FirstStart, Found, Store};
 
 const API_KEY: &str = "api-key";
@@ -50,7 +51,12 @@ pub(crate) async fn open(
     let made_here = !identity_file.exists();
     let root_identity = identity(&identity_file)?;
     let store = store.keyed(AuditKey::of(&root_identity));
-    let root = new_root(trust_domain.clone(), stage.clock.now(), &root_identity)?;
+    let root = new_root(
+        trust_domain.clone(),
+        stage.clock.now(),
+        &root_identity,
+        RootStage::Signing,
+    )?;
     let key = format!(
         "{KEY_PREFIX}{}",
         URL_SAFE_NO_PAD.encode(stage.random.bytes::<32>())

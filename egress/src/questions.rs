@@ -71,9 +71,8 @@ impl Answers {
                 let Probed { hops } = probe(&self.shared, &self.bridges, &asked.tenant_id).await;
                 Ok(answer::Answer::Probed(Probed { hops }))
             }
-            Some(Question::TestEvent(_) | Question::Ping(_)) | None => {
-                Err(invalid("this version does not know the question"))
-            }
+            Some(Question::TestEvent(_) | Question::Ping(_) | Question::RotatePlaneCa(_))
+            | None => Err(invalid("this version does not know the question")),
         }
     }
 

@@ -177,3 +177,47 @@ async fn agents_of_a_stopped_control_plane_are_told_when_to_come_to_the_other() 
     stage.all_connected(&stage.two.api, BACK).await;
     stage.change_all(&stage.two.api, "after").await;
 }
+
+/// Waits until the next step of the root waits for nobody, as `api` sees it.
+async fn root_is_ready(api: &Api, id: &str) {
+    eventually("the root's next step can be taken", PATIENCE, || async {
+        let roots = api.get("/v1/roots").await?;
+        let mut all = roots["items"].as_array().into_iter().flatten();
+        let root = all.find(|root| root["id"] == id);
+        anyhow::ensure!(
+            root.is_some_and(|root| root["waits_for"] == json!([])),
+            "{roots}"
+        );
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_is_rotated_through_both_and_every_plane_follows() {
+    let Some(stage) = Stage::start().await else {
+        return;
+    };
+    let (one, two) = (&stage.one.api, &stage.two.api);
+    stage.all_connected(two, PATIENCE).await;
+    let before = one.get("/v1/roots").await.unwrap();
+    let old = before["items"][0]["id"].as_str().unwrap().to_owned();
+    let begun = one.post("/v1/roots", &json!({})).await.unwrap();
+    let new = begun["id"].as_str().unwrap().to_owned();
+    root_is_ready(two, &new).await;
+    let path = format!("/v1/roots/{new}/sign");
+    two.post(&path, &json!({})).await.unwrap();
+    root_is_ready(one, &old).await;
+    one.delete(&format!("/v1/roots/{old}")).await.unwrap();
+    stage.all_connected(two, PATIENCE).await;
+    // A CA is asked for through the control plane that has no session of the plane, or has it.
+    for (plane, api) in stage.planes.iter().zip([one, two].into_iter().cycle()) {
+        let path = format!("/v1/planes/{plane}/rotate-ca");
+        eventually("the plane has a new CA", PATIENCE, || async {
+            api.post(&path, &json!({})).await.map(|_| ())
+        })
+        .await
+        .unwrap();
+    }
+}

@@ -138,7 +138,8 @@ impl Router {
             Some(Question::TestEvent(_)) => self.ask_any(Component::Ingester, &query).await,
             Some(Question::Probe(_)) => Ok(self.probe(&query).await),
             Some(Question::Ping(_)) => Ok(answer::Answer::Pong(Pong {})),
-            None => Err(error(
+            // The control plane's session keeps it to itself.
+            Some(Question::RotatePlaneCa(_)) | None => Err(error(
                 "QUERY_INVALID",
                 "the question is not known to this agent",
             )),

@@ -48,6 +48,8 @@ impl Roster {
                     || before.applied_revision != status.applied_revision
                     || unwell(before) != unwell(&status)
                     || before.links.len() != status.links.len()
+                    || before.trusted_roots != status.trusted_roots
+                    || before.certificate_root != status.certificate_root
             }
             None => true,
         };
@@ -58,7 +60,12 @@ impl Roster {
         }
     }
 
-    /// Waits for a status whose readiness, address, configuration, unwell targets or links are news. Dropping the wait loses nothing.
+    /// The agent itself has something to tell.
+    pub(crate) fn nudge(&self) {
+        self.0.notable.notify_one();
+    }
+
+    /// Waits for a status whose readiness, address, configuration, roots, unwell targets or links are news. Dropping the wait loses nothing.
     pub(crate) async fn notable(&self) {
         self.0.notable.notified().await;
     }

@@ -55,14 +55,21 @@ impl Session {
         match message {
             Some(Down::Snapshot(chunk)) => self.snapshot(&chunk, plane).await,
             Some(Down::TrustBundle(bundle)) => {
-                if let Err(error) = trust(bundle, plane).await {
-                    tracing::error!(error = %Chain(&error), "trust bundle not applied");
+                match trust(bundle, plane).await {
+                    // What the agent trusts stands in its heartbeat.
+                    Ok(()) => plane.roster.nudge(),
+                    Err(error) => {
+                        tracing::error!(error = %Chain(&error), "trust bundle not applied");
+                    }
                 }
                 Ok(())
             }
             Some(Down::PlaneCa(answer)) => {
                 match renewed(answer, plane).await {
-                    Ok(()) => tracing::info!("plane certificate renewed"),
+                    Ok(()) => {
+                        tracing::info!("plane certificate renewed");
+                        plane.roster.nudge();
+                    }
                     Err(error) => {
                         tracing::warn!(error = %Chain(&error), "plane certificate not renewed");
                     }
@@ -78,6 +85,7 @@ impl Session {
                 );
                 Err(End::GoAway(pause))
             }
+            Some(Down::RenewPlaneCa(_)) => self.renew_now(plane).await,
             Some(Down::Retired(retired)) => Err(End::Retired(retired.reason)),
             // A question went its own way; a second welcome and what a newer version may send
             // concern nothing here.
@@ -122,8 +130,21 @@ impl Session {
         if now < self.next_renewal || !identity.renewal_is_due(plane.stage.clock.now()) {
             return Ok(());
         }
+        self.ask_for_ca(&identity, plane).await
+    }
+
+    /// Asks for the next plane CA because the control plane wants it so.
+    async fn renew_now(&mut self, plane: &Plane) -> Result<(), End> {
+        match plane.desk.now().identity {
+            Some(identity) => self.ask_for_ca(&identity, plane).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn ask_for_ca(&mut self, identity: &PlaneIdentity, plane: &Plane) -> Result<(), End> {
+        let now = Instant::now();
         self.next_renewal = now + plane.stage.random.jitter(RENEWAL_RETRY, 0.2);
-        match renewal_request(&identity, plane).await {
+        match renewal_request(identity, plane).await {
             Ok(csr) => {
                 self.send(Up::PlaneCaRequest(PlaneCaRequest { csr: csr.into() }))
                     .await

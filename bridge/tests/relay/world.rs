@@ -74,6 +74,7 @@ impl World {
             }),
             trust_domain: "zen.test".to_owned(),
             trust_bundle_pem: root.cert_pem(),
+            ..Slice::default()
         };
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent.sock");

@@ -64,6 +64,13 @@ pub(crate) async fn run(verb: Plane, api: &Api, format: Format) -> anyhow::Resul
             let hops = probed["hops"].as_array().cloned().unwrap_or_default();
             output::rows(format, &hops, HOPS)
         }
+        Plane::RotateCa { plane } => {
+            let id = id_of(api, PLANES, &plane).await?;
+            let path = format!("{PLANES}/{id}/rotate-ca");
+            api.post(&path, &json!({})).await?;
+            let rotated = json!({ "id": id, "name": plane });
+            output::one(format, &rotated, |_| format!("plane {plane} has a new CA"))
+        }
         Plane::Retire { plane } => {
             let id = id_of(api, PLANES, &plane).await?;
             api.delete(&format!("{PLANES}/{id}")).await?;

@@ -102,7 +102,7 @@ impl Control {
             },
             control_plane_address: self.agents_advertise.clone(),
             trust_domain: self.trust_domain.to_string(),
-            trust_bundle_pem: self.authority.trust_bundle_pem().to_owned(),
+            trust_bundle_pem: self.authority.trust_bundle_pem().to_string(),
             token,
             issued_at_ms,
             expires_at_ms: issued_at_ms.saturating_add(millis(ttl)),

@@ -3,10 +3,13 @@
 mod lock_view;
 mod view;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use zen_proto::ids::{IdError, PlaneId};
+use zen_proto::query::v1::{RotatePlaneCa, answer, query};
 
 pub(crate) use self::lock_view::LockView;
 pub(crate) use self::view::{ComponentView, EventView, PlaneView};
@@ -22,6 +25,9 @@ use crate::precondition::Expected;
 use crate::principal::Principal;
 use crate::problem::Problem;
 use crate::store::{EventKind, NewEvent, Page, PlaneChange, Retired};
+
+/// Time for a plane to get a new CA.
+const ROTATION: Duration = Duration::from_secs(20);
 
 /// What a person writes about a plane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -301,6 +307,27 @@ impl Control {
             .flat_map(|flow| [flow.endpoint_plane, flow.target_plane]);
         self.touched.touch(ends.chain(plane.data_plane));
         Ok(())
+    }
+}
+
+impl Control {
+    /// Has the plane get a new CA for a new key; answers once it was issued.
+    pub(crate) async fn rotate_plane_ca(
+        &self,
+        caller: &Principal,
+        id: PlaneId,
+    ) -> Result<(), Problem> {
+        caller.may(Operation::PlaneWrite)?;
+        let plane = in_service(self.managed_plane(caller, id).await?)?;
+        caller.may(writing(plane.kind))?;
+        let question = query::Question::RotatePlaneCa(RotatePlaneCa {});
+        match self.ask_plane(id, question, ROTATION).await? {
+            answer::Answer::PlaneCaRotated(_) => {}
+            _ => return Err(super::ask::besides()),
+        }
+        let at = self.stage.clock.unix_ms();
+        let entry = caller.did(at, "plane.rotate_ca", id, json!({}));
+        Ok(self.store.note(&entry).await?)
     }
 }
 

@@ -22,6 +22,8 @@ const COMPONENTS: usize = 256;
 const TEXT: usize = 512;
 /// Reasons of one component at the most.
 const PENDING: usize = 16;
+/// Roots that one component trusts, at the most.
+const ROOTS: usize = 16;
 /// Peers of one component that are not reached, at the most.
 const LINKS: usize = 16;
 
@@ -54,6 +56,7 @@ pub(super) fn bounded(components: Vec<ComponentStatus>) -> Vec<ComponentStatus> 
                 cut(text);
             }
             said.pending.truncate(PENDING);
+            said.trusted_roots.truncate(ROOTS);
             said.pending.iter_mut().for_each(cut);
             said.targets.truncate(limits::UNWELL_TARGETS);
             said.targets

@@ -16,7 +16,7 @@ use tonic::Streaming;
 use zen_chassis::chain::Chain;
 use zen_identity::Peer;
 use zen_proto::component::Component;
-use zen_proto::query::v1::answer;
+use zen_proto::query::v1::{answer, query};
 use zen_proto::session::v1::{AgentMessage, Hello, agent_message};
 
 use super::Outbound;
@@ -24,6 +24,7 @@ use super::notes::Notes;
 use crate::control::Control;
 use crate::live::{Ask, Order, Place};
 use crate::plane::{Plane, Report};
+use crate::roots::Said;
 use crate::store::{EventKind, NewEvent};
 
 /// Time for the first message.
@@ -56,6 +57,18 @@ pub(super) struct Talk {
     news_due: Option<Instant>,
     /// Planes whose revocation was last told; none before the first trust bundle.
     revoked: Option<Vec<String>>,
+    /// Roots last told.
+    roots: Option<Arc<str>>,
+    /// What the plane last said of its roots, as it is kept.
+    said_roots: Option<Said>,
+    /// When the plane is told to renew its CA, if it shall.
+    renew_due: Option<Instant>,
+    /// When it was last told so.
+    renew_asked: Option<Instant>,
+    /// The snapshot is sent again, with a signature of today.
+    sign_anew: bool,
+    /// Who waits for a new plane CA.
+    rotations: Vec<oneshot::Sender<answer::Answer>>,
 }
 
 /// Why a session ends.
@@ -118,6 +131,12 @@ impl Talk {
             sent: 0,
             news_due: None,
             revoked: None,
+            roots: None,
+            said_roots: None,
+            renew_due: None,
+            renew_asked: None,
+            sign_anew: false,
+            rotations: Vec::new(),
         }
     }
 
@@ -196,9 +215,13 @@ impl Talk {
     /// Until the session ends.
     async fn listen(&mut self, place: &mut Place, inbound: &mut Streaming<AgentMessage>) -> End {
         let stop = self.control.stage.shutdown.clone();
+        let mut roots = self.control.authority.changes();
+        // They may have changed since the greeting.
+        roots.mark_changed();
         loop {
             let silent = self.last_heard + self.control.times.heartbeat_lost;
             let news_due = self.news_due;
+            let renew_due = self.renew_due;
             let outcome = tokio::select! {
                 () = stop.cancelled() => Err(End::Shutdown),
                 order = place.orders.recv() => match order {
@@ -208,6 +231,8 @@ impl Talk {
                 },
                 Ok(()) = place.revision.changed() => self.say_news().await,
                 () = due(news_due) => self.say_news().await,
+                Ok(()) = roots.changed() => self.say_news().await,
+                () = due(renew_due) => self.say_renew().await,
                 message = inbound.next() => match message {
                     Some(Ok(message)) => self.hear(place, message).await,
                     Some(Err(_)) | None => Err(End::Closed),
@@ -232,6 +257,13 @@ impl Talk {
             timeout,
             reply,
         } = ask;
+        if matches!(question, query::Question::RotatePlaneCa(_)) {
+            self.rotations.retain(|reply| !reply.is_closed());
+            if self.rotations.len() < QUESTIONS {
+                self.rotations.push(reply);
+            }
+            return self.say_renew().await;
+        }
         self.questions.insert(query_id.clone(), reply);
         self.say_question(query_id, question, timeout).await
     }

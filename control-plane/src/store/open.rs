@@ -179,13 +179,14 @@ macro_rules! migration {
 }
 
 /// Forward only: what stands here is never changed once it was released.
-const MIGRATIONS: [(i64, &str, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 7] = [
     migration!(1, "0001_initial"),
     migration!(2, "0002_people"),
     migration!(3, "0003_rest"),
     migration!(4, "0004_replicas"),
     migration!(5, "0005_traffic"),
     migration!(6, "0006_secrets"),
+    migration!(7, "0007_roots"),
 ];
 
 fn migrations(engine: Engine) -> Migrator {

@@ -4,10 +4,17 @@
 use sqlx::Row as _;
 use zen_proto::ids::{KeyId, TenantId};
 
-use super::{DbRow, Store, StoreError, stored, word};
+use super::{DbRow, Store, StoreError, Tx, number, stored, word};
+use crate::roots::Stage;
 
 /// A root authority as it is kept: its key stays sealed.
+#[derive(Clone)]
 pub(crate) struct StoredRoot {
+    /// Counts roots; 0 for one that is not stored yet.
+    pub(crate) id: i64,
+    pub(crate) stage: Stage,
+    /// Unix milliseconds.
+    pub(crate) created_at: u64,
     pub(crate) trust_domain: String,
     pub(crate) certificate_pem: String,
     /// Armored age over the key's PKCS #8 PEM.
@@ -16,7 +23,7 @@ pub(crate) struct StoredRoot {
 
 /// What an initialised store holds.
 pub(crate) struct Found {
-    /// Oldest first, at least one; the newest signs.
+    /// Oldest first, at least one; one of them signs.
     pub(crate) roots: Vec<StoredRoot>,
     pub(crate) operator_tenant: TenantId,
     pub(crate) default_tenant: TenantId,
@@ -33,21 +40,36 @@ pub(crate) struct FirstStart {
     pub(crate) at: u64,
 }
 
+pub(super) async fn insert(tx: &mut Tx, root: &StoredRoot) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO roots (trust_domain, certificate_pem, sealed_key, created_at, stage) \
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(&root.trust_domain)
+    .bind(&root.certificate_pem)
+    .bind(&root.sealed_key)
+    .bind(stored(root.created_at))
+    .bind(root.stage.as_str())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) fn root(row: &DbRow) -> Result<StoredRoot, sqlx::Error> {
+    Ok(StoredRoot {
+        id: row.try_get("id")?,
+        stage: word(row, "stage")?,
+        created_at: number(row, "created_at")?,
+        trust_domain: row.try_get("trust_domain")?,
+        certificate_pem: row.try_get("certificate_pem")?,
+        sealed_key: row.try_get("sealed_key")?,
+    })
+}
+
 impl Store {
     /// What an earlier start made; nothing if this is the first.
     pub(crate) async fn found(&self) -> Result<Option<Found>, StoreError> {
-        let roots = sqlx::query(
-            "SELECT trust_domain, certificate_pem, sealed_key FROM roots ORDER BY created_at, id",
-        )
-        .try_map(|row: DbRow| {
-            Ok(StoredRoot {
-                trust_domain: row.try_get("trust_domain")?,
-                certificate_pem: row.try_get("certificate_pem")?,
-                sealed_key: row.try_get("sealed_key")?,
-            })
-        })
-        .fetch_all(&self.reader)
-        .await?;
+        let roots = self.roots().await?;
         if roots.is_empty() {
             return Ok(None);
         }
@@ -79,15 +101,7 @@ impl Store {
             return Ok(false);
         }
         let at = stored(first.at);
-        sqlx::query(
-            "INSERT INTO roots (trust_domain, certificate_pem, sealed_key, created_at) VALUES ($1, $2, $3, $4)",
-        )
-        .bind(&first.root.trust_domain)
-        .bind(&first.root.certificate_pem)
-        .bind(&first.root.sealed_key)
-        .bind(at)
-        .execute(&mut *tx)
-        .await?;
+        insert(&mut tx, &first.root).await?;
         for (tenant, role) in [
             (first.operator_tenant, "operator"),
             (first.default_tenant, "default"),

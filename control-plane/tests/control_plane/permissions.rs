@@ -67,6 +67,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("patch", "/v1/tenant", "owner"),
     ("get", "/v1/tenants", "operator"),
     ("post", "/v1/tenants", "operator"),
+    ("get", "/v1/roots", "operator"),
+    ("post", "/v1/roots", "operator"),
+    ("post", "/v1/roots/{id}/sign", "operator"),
+    ("delete", "/v1/roots/{id}", "operator"),
+    ("post", "/v1/planes/{id}/rotate-ca", "admin"),
     ("get", "/v1/audit", "admin"),
     ("get", "/v1/audit/verify", "admin"),
 ];

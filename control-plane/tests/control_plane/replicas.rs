@@ -231,7 +231,7 @@ async fn control_planes_that_start_at_once_make_one_root_and_one_set_of_tenants(
         let settings = beside(folders[0].path(), own);
         let app = ControlPlane::bind(settings, &stage).await.unwrap();
         let shown = (
-            app.trust_bundle_pem().to_owned(),
+            app.trust_bundle_pem(),
             app.operator_tenant(),
             app.default_tenant(),
         );

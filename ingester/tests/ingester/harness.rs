@@ -150,6 +150,7 @@ impl Plane {
             snapshot: Some(self.snapshot.clone()),
             trust_domain: DOMAIN.to_owned(),
             trust_bundle_pem: self.agent.authority.root.cert_pem(),
+            ..Slice::default()
         }
     }
 

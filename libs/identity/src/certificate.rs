@@ -32,6 +32,16 @@ pub fn issuer(certificate: &CertificateDer<'_>) -> Result<String, VerifyError> {
     Ok(printable.take(200).collect())
 }
 
+/// The issuer's name, DER.
+pub(crate) fn issuer_raw(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, VerifyError> {
+    Ok(parse(certificate)?.issuer().as_raw().to_vec())
+}
+
+/// The subject's name, DER.
+pub(crate) fn subject_raw(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, VerifyError> {
+    Ok(parse(certificate)?.subject().as_raw().to_vec())
+}
+
 /// When the certificate begins.
 pub(crate) fn not_before(certificate: &CertificateDer<'_>) -> Result<SystemTime, VerifyError> {
     Ok(system_time(

@@ -16,7 +16,7 @@ use zen_proto::component::Component;
 
 use crate::accept::Peer;
 use crate::certificate;
-use crate::key::{KeyError, PrivateKey};
+use crate::key::{KeyError, PrivateKey, sha256};
 use crate::spiffe::SpiffeId;
 use crate::trust::{Expect, Trust};
 use crate::verify::{Usage, VerifyError, claimed_id, verify};
@@ -160,6 +160,25 @@ impl LiveIdentity {
     #[must_use]
     pub fn leaf_not_after(&self) -> Option<SystemTime> {
         self.leaf().map(|leaf| leaf.not_after)
+    }
+
+    /// SHA-256 of each root that is trusted now.
+    #[must_use]
+    pub fn trusted_roots(&self) -> Vec<[u8; 32]> {
+        let trust = self.trust();
+        trust.map_or_else(Vec::new, |trust| trust.root_digests().collect())
+    }
+
+    /// SHA-256 of the trusted root that the leaf in use leads to.
+    #[must_use]
+    pub fn leaf_root(&self) -> Option<[u8; 32]> {
+        self.trust()?.root_named_by(self.leaf()?.chain())
+    }
+
+    /// SHA-256 of the certificate that signed the leaf in use, as far as the chain holds it.
+    #[must_use]
+    pub fn leaf_issuer(&self) -> Option<[u8; 32]> {
+        self.leaf()?.chain().get(1).map(|der| sha256(der))
     }
 
     /// The trust in use.

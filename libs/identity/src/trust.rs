@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use rustls_pki_types::TrustAnchor;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 use zen_proto::component::Component;
 use zen_proto::ids::{PlaneId, TenantId};
 
+use crate::certificate::{issuer_raw, subject_raw};
+use crate::key::sha256;
 use crate::pem::{PemError, chain_from_pem, chain_to_pem};
 use crate::spiffe::{SpiffeId, TrustDomain};
 
@@ -33,6 +35,8 @@ struct Inner {
     trust_domain: TrustDomain,
     roots: Vec<TrustAnchor<'static>>,
     roots_pem: String,
+    /// Of each root: SHA-256 of its certificate, and its subject as it stands there.
+    named: Vec<([u8; 32], Vec<u8>)>,
     revoked: HashSet<PlaneId>,
 }
 
@@ -48,10 +52,14 @@ impl Trust {
     ) -> Result<Self, TrustError> {
         let certificates = chain_from_pem(roots_pem)?;
         let mut roots = Vec::with_capacity(certificates.len());
+        let mut named = Vec::with_capacity(certificates.len());
         for (place, certificate) in certificates.iter().enumerate() {
             let anchor = webpki::anchor_from_trusted_cert(certificate)
                 .map_err(|_| TrustError::Root { place: place + 1 })?;
             roots.push(anchor.to_owned());
+            let subject = subject_raw(certificate);
+            let subject = subject.map_err(|_| TrustError::Root { place: place + 1 })?;
+            named.push((sha256(certificate), subject));
         }
         let roots_pem = chain_to_pem(&certificates);
         let revoked = revoked.into_iter().collect();
@@ -59,6 +67,7 @@ impl Trust {
             trust_domain,
             roots,
             roots_pem,
+            named,
             revoked,
         })))
     }
@@ -67,6 +76,23 @@ impl Trust {
     #[must_use]
     pub fn roots_pem(&self) -> &str {
         &self.0.roots_pem
+    }
+
+    /// SHA-256 of each root's certificate.
+    pub fn root_digests(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.0.named.iter().map(|(digest, _)| *digest)
+    }
+
+    /// SHA-256 of the root that the chain names as its last issuer, if it is trusted. Nothing is
+    /// proven here: it is for telling where a chain of one's own leads.
+    #[must_use]
+    pub fn root_named_by(&self, chain: &[CertificateDer<'_>]) -> Option<[u8; 32]> {
+        let issuer = issuer_raw(chain.last()?).ok()?;
+        // A root's name holds part of its key, so that no two have the same.
+        let mut named = self.0.named.iter();
+        named
+            .find(|(_, subject)| *subject == issuer)
+            .map(|(digest, _)| *digest)
     }
 
     /// The trust domain.

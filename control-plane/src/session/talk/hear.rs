@@ -13,11 +13,14 @@ use zen_proto::session::v1::{AgentMessage, ComponentStatus, Heartbeat, Rejected,
 use super::{End, Talk, WORDS};
 use crate::live::Place;
 use crate::plane::{PlaneKind, Rejection};
+use crate::roots::Said;
 use crate::session::notes;
 use crate::store::{EventKind, Heard, NewEvent, StoreError};
 
 /// What is heard is written down this often.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
+/// A plane that was told to renew its CA is not told again before.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
 /// An address nobody has reported for this long is forgotten.
 const FORGET_ADDRESS: Duration = Duration::from_secs(15 * 60);
 /// A session this long gives the plane its recoveries back.
@@ -75,6 +78,7 @@ impl Talk {
             self.addresses.clear();
             tracing::warn!(plane = %self.plane.id, error = %Chain(&error), "cannot keep a heartbeat");
         }
+        self.hear_roots(&components).await;
         // Counters are kept in the store; held here too, they would double a large plane's memory.
         components
             .iter_mut()
@@ -100,6 +104,43 @@ impl Talk {
                 .is_ok();
         }
         Ok(())
+    }
+
+    /// Keeps which roots the plane has, and has it renew its CA if that is of an earlier root.
+    async fn hear_roots(&mut self, said: &[ComponentStatus]) {
+        let control = Arc::clone(&self.control);
+        let signs = control.authority.signs_sha256();
+        let behind = |status: &ComponentStatus| {
+            let mut trusted = status.trusted_roots.iter();
+            status.component == Component::Agent.as_str()
+                && trusted.any(|root| root[..] == signs)
+                && status.certificate_root[..] != signs
+        };
+        let agent_behind = said.iter().any(behind);
+        let said = Said::of(
+            said.iter()
+                .map(|status| (&status.trusted_roots[..], &status.certificate_root[..])),
+        );
+        let lately = self
+            .renew_asked
+            .is_some_and(|asked| asked.elapsed() < RENEW_AGAIN);
+        if agent_behind && self.renew_due.is_none() && !lately {
+            self.renew_due = Some(self.renewal_at());
+        }
+        if self.said_roots.as_ref() == Some(&said) {
+            return;
+        }
+        let at = control.stage.clock.unix_ms();
+        match control
+            .store
+            .keep_said_roots(self.plane.id, &said, at)
+            .await
+        {
+            Ok(()) => self.said_roots = Some(said),
+            Err(error) => {
+                tracing::warn!(plane = %self.plane.id, error = %Chain(&error), "cannot keep a plane's roots");
+            }
+        }
     }
 
     /// Keeps addresses and counters that are not as they were.

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use zen_chassis::chain::Chain;
 use zen_chassis::clock::millis;
 use zen_identity::{chain_to_pem, csr_public_key_sha256, csr_spki};
-use zen_proto::query::v1::{Query, query};
+use zen_proto::query::v1::{PlaneCaRotated, Query, answer, query};
 use zen_proto::session::v1::{
-    ControlMessage, GoAway, PlaneCa, Retired, TrustBundle, Welcome, control_message,
+    ControlMessage, GoAway, PlaneCa, RenewPlaneCa, Retired, TrustBundle, Welcome, control_message,
 };
 use zen_proto::snapshot::v1::Snapshot;
 
@@ -87,7 +87,8 @@ impl Talk {
         if let Some(published) = published {
             if self.applied > published.revision && self.applied < LARGEST_REVISION {
                 control.touched.overtake(plane, self.applied);
-            } else if ![self.applied, self.sent].contains(&published.revision) {
+            } else if self.sign_anew || ![self.applied, self.sent].contains(&published.revision) {
+                self.sign_anew = false;
                 let signed = control.authority.sign_snapshot(plane, &published);
                 let signed = signed.map_err(|error| {
                     tracing::error!(%plane, error = %Chain(&error), "cannot sign the snapshot");
@@ -111,17 +112,37 @@ impl Talk {
     }
 
     async fn say_trust(&mut self, revoked: Vec<String>) -> Result<(), End> {
-        if self.revoked.as_ref() == Some(&revoked) {
+        let roots = self.control.authority.trust_bundle_pem();
+        if self.revoked.as_ref() == Some(&revoked) && self.roots.as_ref() == Some(&roots) {
             return Ok(());
         }
         let bundle = TrustBundle {
-            roots_pem: self.control.authority.trust_bundle_pem().to_owned(),
+            roots_pem: roots.to_string(),
             revoked_plane_ids: revoked.clone(),
         };
         self.say(control_message::Message::TrustBundle(bundle))
             .await?;
         self.revoked = Some(revoked);
+        self.roots = Some(roots);
         Ok(())
+    }
+
+    /// Has the plane ask for a new CA.
+    pub(super) async fn say_renew(&mut self) -> Result<(), End> {
+        self.renew_due = None;
+        self.renew_asked = Some(Instant::now());
+        // First the snapshot with a signature of today: the one that is kept there may lead to a
+        // root that will be gone.
+        self.sign_anew = true;
+        self.say_news().await?;
+        self.say(control_message::Message::RenewPlaneCa(RenewPlaneCa {}))
+            .await
+    }
+
+    /// When a plane whose CA is of an earlier root is told to renew it: not all planes at once.
+    pub(super) fn renewal_at(&self) -> Instant {
+        let (live, random) = (&self.control.live, &self.control.stage.random);
+        Instant::now() + paced(live.sessions(), random.fraction())
     }
 
     pub(super) async fn say_question(
@@ -140,9 +161,15 @@ impl Talk {
     }
 
     /// Renews the plane's CA, for the key it has or for that key's successor.
-    pub(super) async fn renew(&self, csr: &[u8]) -> Result<(), End> {
+    pub(super) async fn renew(&mut self, csr: &[u8]) -> Result<(), End> {
         let (chain, refusal) = match self.renewed(csr).await {
-            Ok(chain) => (chain, String::new()),
+            Ok(chain) => {
+                for reply in self.rotations.drain(..) {
+                    // Whoever asked may have given up.
+                    let _taken = reply.send(answer::Answer::PlaneCaRotated(PlaneCaRotated {}));
+                }
+                (chain, String::new())
+            }
             Err(refusal) => {
                 tracing::warn!(plane = %self.plane.id, %refusal, "plane CA not renewed");
                 (Vec::new(), refusal)

@@ -29,6 +29,9 @@ use crate::stage::Stage;
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// Pause between looks at the certificate's age.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+/// Pause, about, before a certificate is asked for because the plane has a new CA: replicas do not
+/// come all at once, and a slice kept from before cannot make anybody ask without end.
+const NEW_CA_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest time between two certificates if the first is refused.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
@@ -173,9 +176,16 @@ impl Link {
         let half = (left / 2).max(Duration::from_secs(1));
         let renew_at = now + half;
         let may_be_refused = Instant::now() + REFUSED_PAUSE;
+        let mut slices = slice.clone();
         // Looked at again and again: a machine that slept has its timers stand still.
         while self.stage.clock.now() < renew_at && self.is_of(slice) {
+            if !self.is_by_ca_in_force(slice) {
+                let pause = self.stage.random.jitter(NEW_CA_PAUSE, 0.9);
+                tokio::time::sleep(pause).await;
+                return Ok(());
+            }
             tokio::select! {
+                Ok(()) = slices.changed() => {}
                 () = tokio::time::sleep(CERTIFICATE_LOOK.min(half)) => {}
                 () = self.agent.refused() => {
                     tokio::time::sleep_until(may_be_refused).await;
@@ -193,6 +203,16 @@ impl Link {
         let configured = Neighbour::snapshot(&slice).and_then(|s| s.plane_id.parse().ok());
         let certified = self.identity.id().and_then(|id| id.plane());
         configured.is_none() || configured == certified
+    }
+
+    /// Whether the certificate is by the plane CA that the agent says to have now. An agent that
+    /// says nothing of it is content.
+    fn is_by_ca_in_force(&self, slice: &watch::Receiver<Option<Arc<Slice>>>) -> bool {
+        let slice = slice.borrow();
+        let mut named = slice.iter().map(|slice| &slice.plane_ca_sha256[..]);
+        let named = named.next_back().unwrap_or_default();
+        let issuer = self.identity.leaf_issuer();
+        named.is_empty() || issuer.is_none_or(|issuer| issuer[..] == *named)
     }
 
     async fn certify(&self) -> anyhow::Result<()> {
@@ -234,6 +254,7 @@ impl Link {
         let sending = async {
             let mut ready = self.stage.ready.changes();
             let mut slice = slice.clone();
+            let mut identity = self.identity.changed();
             loop {
                 let report = ReportRequest {
                     status: Some(self.status(&slice, fill)),
@@ -245,6 +266,7 @@ impl Link {
                     () = tokio::time::sleep(REPORT_EVERY) => {}
                     changed = ready.changed() => changed?,
                     changed = slice.changed() => changed?,
+                    changed = identity.changed() => changed?,
                 }
             }
         };
@@ -280,6 +302,16 @@ impl Link {
                 .identity
                 .leaf_not_after()
                 .map_or(0, crate::clock::to_unix_ms),
+            trusted_roots: self
+                .identity
+                .trusted_roots()
+                .iter()
+                .map(|root| root.to_vec().into())
+                .collect(),
+            certificate_root: self
+                .identity
+                .leaf_root()
+                .map_or_else(Default::default, |root| root.to_vec().into()),
             ..ComponentStatus::default()
         };
         fill(&mut status);

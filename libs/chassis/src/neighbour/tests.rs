@@ -58,6 +58,7 @@ impl Plane {
             }),
             trust_domain: DOMAIN.to_owned(),
             trust_bundle_pem: root.cert_pem(),
+            ..Slice::default()
         }
     }
 }
