@@ -122,7 +122,7 @@ async fn an_identity_is_added_and_retired_without_a_restart() {
 
 #[tokio::test]
 async fn everything_is_sealed_again_under_load_and_no_open_fails() {
-    let (_dir, agent, lock) = with_secrets(SECRETS).await;
+    let (_dir, agent, mut lock) = with_secrets(SECRETS).await;
     let first = lock.recipient("1").unwrap();
     let (stop, opened) = (
         Arc::new(AtomicBool::new(false)),
@@ -193,4 +193,8 @@ async fn everything_is_sealed_again_under_load_and_no_open_fails() {
             .iter()
             .all(|one| one.recipients == [second.to_string()])
     );
+    // Asked to stop, it answers what was asked and ends well, whoever is still connected.
+    let mut client = lock.client().unwrap();
+    open(&mut client, question("s0", PURPOSE)).await.unwrap();
+    assert!(lock.unit.terminate().await.unwrap().success());
 }
