@@ -2,6 +2,7 @@
 //! grants, against an API server that asks its webhooks.
 
 mod denied;
+mod documented;
 mod keys;
 mod pods;
 mod stage;
