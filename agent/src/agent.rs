@@ -10,10 +10,10 @@ use zen_chassis::{App, Stage};
 
 use crate::applied::{self, Held};
 use crate::config::Config;
-use crate::driver::Driver;
+use crate::driver::{Course, Driver};
 use crate::identity;
 use crate::kubernetes::herald::Herald;
-use crate::kubernetes::{Course, Kubernetes, KubernetesConfig};
+use crate::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::local::Local;
 use crate::local::admission::{Admission, TokenReviewer};
 use crate::machine::State;
@@ -55,8 +55,7 @@ impl Agent {
         }
         let plane = Plane::new(stage, store, Herald::silent()).through(config.proxy.clone());
         plane.enter(held);
-        let poll = config.enrollment.poll;
-        let driver = Driver::new(plane.clone(), config.plane_id, poll, enrolment);
+        let driver = Driver::new(plane.clone(), course(&config), enrolment);
         Self::listen(&config, plane, Way::Alone(Box::new(driver))).await
     }
 
@@ -69,10 +68,7 @@ impl Agent {
         let kubernetes = Kubernetes::open(settings, stage).await?;
         let plane = Plane::new(stage, Kubernetes::no_store(), kubernetes.herald())
             .through(config.proxy.clone());
-        let course = Course {
-            expected: config.plane_id,
-            poll: config.enrollment.poll,
-        };
+        let course = course(&config);
         let tokens = Arc::new(kubernetes.tokens());
         let way = Way::Led(Box::new(kubernetes), course);
         Ok(Self::listen(&config, plane, way)
@@ -173,6 +169,14 @@ impl App for Agent {
         }
         stage.shutdown.cancelled().await;
         Ok(())
+    }
+}
+
+fn course(config: &Config) -> Course {
+    Course {
+        expected: config.plane_id,
+        poll: config.enrollment.poll,
+        lock: config.enrollment.lock.clone(),
     }
 }
 

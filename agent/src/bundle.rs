@@ -8,28 +8,32 @@ use zen_chassis::chain::Chain;
 
 use crate::store::{Content, Entry, Store, StoreError};
 
-/// A sealed bundle with the key that opens it.
+/// A sealed bundle with the key that opens it, or alone if zen-lock is to open it.
 #[derive(Clone)]
 pub(crate) struct Sealed {
     pub(crate) bundle: Content,
-    pub(crate) identity: Content,
+    pub(crate) identity: Option<Content>,
     /// SHA-256 over both.
     pub(crate) hash: [u8; 32],
 }
 
 impl Sealed {
-    /// What is there now, if both halves are.
-    pub(crate) async fn read(store: &dyn Store) -> Result<Option<Self>, StoreError> {
+    /// What is there now, if both halves are, or if the bundle may be `alone`.
+    pub(crate) async fn read(store: &dyn Store, alone: bool) -> Result<Option<Self>, StoreError> {
         let Some(bundle) = store.read(Entry::Bundle).await? else {
             return Ok(None);
         };
-        let Some(identity) = store.read(Entry::BundleIdentity).await? else {
+        let identity = store.read(Entry::BundleIdentity).await?;
+        if identity.is_none() && !alone {
             return Ok(None);
-        };
+        }
         let mut context = Context::new(&SHA256);
         context.update(&bundle.len().to_be_bytes());
         context.update(&bundle);
-        context.update(&identity);
+        if let Some(identity) = &identity {
+            context.update(b"+");
+            context.update(identity);
+        }
         let mut hash = [0; 32];
         hash.copy_from_slice(context.finish().as_ref());
         Ok(Some(Self {
@@ -51,6 +55,8 @@ pub(crate) enum Change {
 /// Notices each change once.
 pub(crate) struct BundleWatch {
     poll: Duration,
+    /// Whether a bundle is one without its key.
+    alone: bool,
     next_look: Instant,
     known: Option<[u8; 32]>,
     /// Whether the last look failed, so that it is told once.
@@ -58,9 +64,10 @@ pub(crate) struct BundleWatch {
 }
 
 impl BundleWatch {
-    pub(crate) fn new(poll: Duration) -> Self {
+    pub(crate) fn new(poll: Duration, alone: bool) -> Self {
         Self {
             poll,
+            alone,
             next_look: Instant::now(),
             known: None,
             failing: false,
@@ -76,7 +83,7 @@ impl BundleWatch {
     pub(crate) async fn changed(&mut self, store: &dyn Store) -> Change {
         loop {
             tokio::time::sleep_until(self.next_look).await;
-            let seen = Sealed::read(store).await;
+            let seen = Sealed::read(store, self.alone).await;
             self.next_look = Instant::now() + self.poll;
             match seen {
                 Ok(Some(sealed)) if self.known != Some(sealed.hash) => {

@@ -47,6 +47,36 @@ pub struct EnrollmentConfig {
     /// Pause between looks for a new bundle, 50 ms to 5 min; default 1 s.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
+    /// The zen-lock that opens a bundle beside which no identity lies. Default: none, both are
+    /// needed.
+    pub lock: Option<LockConfig>,
+}
+
+/// Where zen-lock is reached before the agent has an identity of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LockConfig {
+    /// `host:port` of the port that zen-lock has for pods; default `zen-lock.zen-mesh.svc:7447`.
+    pub address: String,
+    /// The name its certificate must have. Default: the host of `address`; another where that is a
+    /// Service which leads to pods that are not ready yet.
+    pub server_name: Option<String>,
+    /// zen-lock's own authority as it publishes it in the ConfigMap `zen-lock-ca`; default
+    /// `/etc/zen/lock-ca/ca.pem`.
+    pub ca_file: PathBuf,
+    /// The pod's projected token, audience `zen-lock`; default `/var/run/zen/lock-token/token`.
+    pub token_file: PathBuf,
+}
+
+impl Default for LockConfig {
+    fn default() -> Self {
+        Self {
+            address: "zen-lock.zen-mesh.svc:7447".to_owned(),
+            server_name: None,
+            ca_file: "/etc/zen/lock-ca/ca.pem".into(),
+            token_file: "/var/run/zen/lock-token/token".into(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -69,6 +99,7 @@ impl Default for EnrollmentConfig {
             bundle_file: None,
             identity_file: None,
             poll: Duration::from_secs(1),
+            lock: None,
         }
     }
 }
@@ -92,6 +123,14 @@ impl Config {
             !self.state_dir.as_os_str().is_empty(),
             "state_dir: must name a folder"
         );
+        if let Some(lock) = &self.enrollment.lock {
+            let parts = lock.address.rsplit_once(':');
+            anyhow::ensure!(
+                parts.is_some_and(|(host, port)| !host.is_empty()
+                    && port.parse::<u16>().is_ok_and(|port| port != 0)),
+                "enrollment.lock.address: must be host:port"
+            );
+        }
         if let Some(kubernetes) = &self.kubernetes {
             kubernetes.check()?;
         }

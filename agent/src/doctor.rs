@@ -39,7 +39,7 @@ pub fn environment() -> Option<ProxyOfEnvironment> {
 /// Makes every check; one that depends on another that failed is skipped with that reason.
 pub async fn examine(plan: &Plan) -> Report {
     let cluster = cluster::open(&plan.enrolment).await;
-    let kept = enrolment::look(&plan.enrolment, cluster.as_ref()).await;
+    let kept = enrolment::look(&plan.enrolment, plan.lock, cluster.as_ref()).await;
     let (ways, disk, rights) = tokio::join!(
         ways(plan, &kept),
         storage::look(plan.storage.as_deref()),

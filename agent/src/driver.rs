@@ -15,6 +15,8 @@ use zen_proto::ids::PlaneId;
 use zen_seal::Bundle;
 
 use crate::bundle::{BundleWatch, Change, Sealed};
+use crate::config::LockConfig;
+use crate::enrol::lock::NotOpened;
 use crate::enrol::{self, EnrolError, Opened};
 use crate::machine::{Event, Machine, State, is_transient};
 use crate::plane::Plane;
@@ -31,10 +33,23 @@ const WARN_EVERY: u32 = 20;
 /// A session that lived this long was a good one: the next tries begin with short pauses.
 const GOOD_SESSION: Duration = Duration::from_secs(60);
 
+/// Tries to have a new bundle opened while there is an identity to go on with.
+const TRIES_BESIDE_IDENTITY: u32 = 5;
+
+/// What a plane's course begins with, at each term anew.
+#[derive(Clone)]
+pub(crate) struct Course {
+    /// The plane that this agent is for.
+    pub(crate) expected: Option<PlaneId>,
+    pub(crate) poll: Duration,
+    /// Who opens a bundle that comes without its key.
+    pub(crate) lock: Option<LockConfig>,
+}
+
 /// The plane's course, driven.
 pub(crate) struct Driver {
     plane: Plane,
-    expected: Option<PlaneId>,
+    course: Course,
     bundles: BundleWatch,
     enrolment: Condition,
     machine: Machine,
@@ -64,17 +79,12 @@ struct Work {
 
 impl Driver {
     /// For a plane with what it holds already in force.
-    pub(crate) fn new(
-        plane: Plane,
-        expected: Option<PlaneId>,
-        poll: Duration,
-        enrolment: Condition,
-    ) -> Self {
+    pub(crate) fn new(plane: Plane, course: Course, enrolment: Condition) -> Self {
         let machine = Machine::start(plane.desk.now().identity.is_some());
         Self {
             plane,
-            expected,
-            bundles: BundleWatch::new(poll),
+            bundles: BundleWatch::new(course.poll, course.lock.is_some()),
+            course,
             enrolment,
             machine,
             work: Work::default(),
@@ -93,7 +103,8 @@ impl Driver {
     /// State by state, without end.
     async fn course(&mut self) {
         if let Some(identity) = self.plane.desk.now().identity
-            && let Err(error) = enrol::tidy_up(&*self.plane.store, &identity).await
+            && let Err(error) =
+                enrol::tidy_up(&*self.plane.store, &identity, self.course.lock.is_some()).await
         {
             tracing::warn!(error = %Chain(&error), "leftovers of an earlier start stay");
         }
@@ -116,7 +127,7 @@ impl Driver {
         loop {
             let outcome = match self.machine.state() {
                 State::WaitingForBundle | State::Retired => Ok(self.wait_for_bundle().await),
-                State::Opening => Ok(self.open_bundle()),
+                State::Opening => Ok(self.open_bundle().await),
                 State::Redeeming => self.redeem().await,
                 State::Enrolled => Ok(self.take_up()),
                 State::Connecting => Ok(self.connect().await),
@@ -160,23 +171,71 @@ impl Driver {
         }
     }
 
-    fn open_bundle(&mut self) -> Event {
+    async fn open_bundle(&mut self) -> Event {
         let held = self
             .plane
             .desk
             .now()
             .identity
             .map(|identity| identity.stored.bundle_id);
-        let Some(sealed) = &self.work.sealed else {
+        let Some(sealed) = self.work.sealed.clone() else {
             return self.refused(taken_away());
         };
-        match enrol::open(sealed, self.expected, held) {
+        let expected = self.course.expected;
+        let opened = match self.course.lock.clone() {
+            Some(lock) if sealed.identity.is_none() => match self.ask_lock(&lock, &sealed).await {
+                Ok(Ok(bundle)) => enrol::judge(bundle, expected, held),
+                Ok(Err(refusal)) => Err(refusal),
+                Err(change) => return self.note(change),
+            },
+            _ => enrol::open(&sealed, expected, held),
+        };
+        match opened {
             Ok(Opened::ToRedeem(bundle)) => {
                 self.work.bundle = Some(bundle);
                 Event::Opened
             }
             Ok(Opened::AlreadyRedeemed) => Event::AlreadyRedeemed,
             Err(refusal) => self.refused(refusal),
+        }
+    }
+
+    /// Has zen-lock open the bundle, however long it takes to be there, unless a bundle comes or
+    /// goes meanwhile. A plane that has an identity is not kept from its session for long.
+    async fn ask_lock(
+        &mut self,
+        lock: &LockConfig,
+        sealed: &Sealed,
+    ) -> Result<Result<Bundle, Refusal>, Change> {
+        let plane = &self.plane;
+        let enrolled = plane.desk.now().identity.is_some();
+        let enrolment = &self.enrolment;
+        let tries = async {
+            let mut failed = 0;
+            loop {
+                let line = match enrol::lock::open(lock, &sealed.bundle).await {
+                    Ok(bundle) => return Ok(bundle),
+                    Err(NotOpened::Refused(refusal)) => return Err(refusal),
+                    Err(NotOpened::NotYet(line)) => line,
+                };
+                failed += 1;
+                if enrolled && failed >= TRIES_BESIDE_IDENTITY {
+                    return Err(Refusal::new(RefusalCode::BundleUnreadable, line));
+                }
+                if failed == 1 {
+                    tracing::warn!(detail = line, "zen-lock has not opened the bundle yet");
+                    plane.herald.warn("BundleWaitsForLock", &line);
+                }
+                if !enrolled {
+                    enrolment.not_ready(format!("the bundle waits for zen-lock: {line}"));
+                }
+                let pause = Backoff::FAR.pause(failed, plane.stage.random.fraction());
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            change = self.bundles.changed(&*plane.store) => Err(change),
+            opened = tries => Ok(opened),
         }
     }
 

@@ -4,6 +4,7 @@
 //! the same key may repeat the call, the identity is written before the bundle is removed.
 
 mod call;
+pub(crate) mod lock;
 
 use zen_chassis::Clock;
 use zen_chassis::chain::Chain;
@@ -51,12 +52,23 @@ pub(crate) fn open(
     held: Option<BundleId>,
 ) -> Result<Opened, Refusal> {
     let unreadable = |detail: String| Refusal::new(RefusalCode::BundleUnreadable, detail);
-    let text = std::str::from_utf8(&sealed.identity)
+    let identity = sealed.identity.as_ref();
+    let identity = identity.ok_or_else(|| unreadable("the bundle has no identity".to_owned()))?;
+    let text = std::str::from_utf8(identity)
         .map_err(|_| unreadable("the bundle's identity file is not text".to_owned()))?;
     let key = Identity::parse(text)
         .map_err(|error| unreadable(format!("the bundle's identity file: {}", Chain(&error))))?;
     let bundle = Bundle::open(&sealed.bundle, &[key])
         .map_err(|error| unreadable(Chain(&error).to_string()))?;
+    judge(bundle, expected, held)
+}
+
+/// Whether an opened bundle is for this agent.
+pub(crate) fn judge(
+    bundle: Bundle,
+    expected: Option<PlaneId>,
+    held: Option<BundleId>,
+) -> Result<Opened, Refusal> {
     if let Some(expected) = expected.filter(|expected| *expected != bundle.plane_id) {
         let detail = format!(
             "the bundle is for {}, this agent for {expected}",
@@ -157,9 +169,9 @@ pub(crate) async fn recover(
 /// Removes what the redeemed bundle leaves behind, the pending key last: while that is there, an
 /// unfinished removal is known for what it is. A bundle that took its place meanwhile stays.
 /// The answer is whether it is gone.
-pub(crate) async fn remove_bundle(store: &dyn Store, hash: [u8; 32]) -> Result<bool, StoreError> {
-    let now = Sealed::read(store).await?;
-    let same = now.is_none_or(|now| now.hash == hash);
+pub(crate) async fn remove_bundle(store: &dyn Store, spent: &Sealed) -> Result<bool, StoreError> {
+    let now = Sealed::read(store, spent.identity.is_none()).await?;
+    let same = now.is_none_or(|now| now.hash == spent.hash);
     let gone = same && remove_halves(store, &[Entry::Bundle, Entry::BundleIdentity]).await;
     if gone {
         forget_pending_enrolment(store).await?;
@@ -181,8 +193,12 @@ async fn remove_halves(store: &dyn Store, halves: &[Entry]) -> bool {
 }
 
 /// At start: ends what a crash cut short, so that neither half a bundle nor a spent key lies
-/// around.
-pub(crate) async fn tidy_up(store: &dyn Store, held: &PlaneIdentity) -> Result<(), StoreError> {
+/// around. A bundle that may be `alone` is whole without its key.
+pub(crate) async fn tidy_up(
+    store: &dyn Store,
+    held: &PlaneIdentity,
+    alone: bool,
+) -> Result<(), StoreError> {
     let mut pending = identity::load_pending(store).await?;
     if held.is_key(pending.renewal.as_ref()) {
         // It was swapped in: the next renewal wants another.
@@ -202,6 +218,7 @@ pub(crate) async fn tidy_up(store: &dyn Store, held: &PlaneIdentity) -> Result<(
     ) {
         // Whole: it is opened and dealt with like any other.
         (true, true) => return Ok(()),
+        (true, false) if alone => return Ok(()),
         (true, false) => vec![Entry::Bundle],
         (false, true) => vec![Entry::BundleIdentity],
         (false, false) => vec![],

@@ -29,12 +29,12 @@ use self::fault::Board;
 use self::herald::{Herald, Writer};
 use self::lease::keep::{Ended, Keeper};
 use self::tokens::Tokens;
+use crate::driver::Course;
 use crate::plane::Plane;
 use crate::store::Store;
 
 pub use self::rights::{Right, rights};
 pub use self::settings::{KubernetesConfig, ServiceAccounts};
-pub(crate) use self::term::Course;
 
 /// Time for what was under way to notice that the term is over.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -25,7 +25,7 @@ mod session;
 mod store;
 
 pub use agent::Agent;
-pub use config::{Config, EnrollmentConfig};
+pub use config::{Config, EnrollmentConfig, LockConfig};
 pub use local::admission::{ReviewError, TokenReviewer};
 pub use machine::State;
 pub use plane::PlaneState;

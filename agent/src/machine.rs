@@ -209,7 +209,7 @@ impl Machine {
             ),
             (_, Event::Refused(code)) => self.refuse(code),
             (S::Refused(_), Event::RetryDue) if self.retries() => (self.again(), vec![]),
-            (S::Refused(_) | S::WaitingForBundle, Event::BundleGone) => (
+            (S::Refused(_) | S::WaitingForBundle | S::Opening, Event::BundleGone) => (
                 Self {
                     bundle: false,
                     ..self

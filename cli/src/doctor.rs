@@ -49,6 +49,7 @@ fn plan(options: Doctor, connection: &Connection) -> anyhow::Result<Plan> {
                 .identity
                 .or_else(|| beside("enrollment/identity.txt")),
         },
+        lock: false,
         storage: state_dir,
         plane_id: None,
         clock: Clock::system(),

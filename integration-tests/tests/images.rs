@@ -10,10 +10,11 @@ use std::process::Command;
 use serde_json::Value;
 use zen_integration_tests::tools;
 
-const IMAGES: [&str; 6] = [
+const IMAGES: [&str; 7] = [
     "zen-agent",
     "zen-ingester",
     "zen-egress",
+    "zen-lock",
     "zen-bridge",
     "zen-control-plane",
     "zen",

@@ -18,10 +18,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::shell;
 
 /// Every image; each is named after its binary.
-const IMAGES: [&str; 6] = [
+const IMAGES: [&str; 7] = [
     "zen-agent",
     "zen-ingester",
     "zen-egress",
+    "zen-lock",
     "zen-bridge",
     "zen-control-plane",
     "zen",

@@ -276,7 +276,8 @@ pub(crate) fn bundle(kept: &Kept, expected: Option<PlaneId>, time: SystemTime) -
             let what = format!("no plane is enrolled, and there is no bundle ({place})");
             Row::warn(BUNDLE, Code::BundleMissing, &what)
         }
-        Sealed::Half(place) => {
+        Sealed::ForLock => Row::ok(BUNDLE, "sealed for zen-lock, which the agent has open it"),
+        Sealed::Half(place) | Sealed::Keyless(place) => {
             let what = format!("half of it is missing ({place})");
             Row::fail(BUNDLE, Code::BundleMissing, &what)
         }

@@ -24,6 +24,8 @@ pub struct Plan {
     pub environment: Option<ProxyOfEnvironment>,
     /// Where identity and bundle are.
     pub enrolment: Enrolment,
+    /// Whether zen-lock opens a bundle that comes without its identity.
+    pub lock: bool,
     /// The folder whose disk is measured; none if nothing is kept in a folder.
     pub storage: Option<PathBuf>,
     /// The plane the agent is set up for.
@@ -95,6 +97,7 @@ impl Plan {
             proxy: config.proxy.clone(),
             environment: None,
             enrolment,
+            lock: config.enrollment.lock.is_some(),
             storage,
             plane_id: config.plane_id,
             clock,

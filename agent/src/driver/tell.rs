@@ -67,7 +67,7 @@ impl Driver {
                 let Some(sealed) = self.work.sealed.take() else {
                     return;
                 };
-                match enrol::remove_bundle(&*plane.store, sealed.hash).await {
+                match enrol::remove_bundle(&*plane.store, &sealed).await {
                     // The same one, put there once more, shall be seen again.
                     Ok(true) => self.bundles.forget(),
                     Ok(false) => {}

@@ -1,26 +1,18 @@
 //! One term: all that the agent does while it holds the lease, and nothing of it afterwards.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use zen_chassis::CancellationToken;
 use zen_chassis::backoff::Backoff;
 use zen_chassis::chain::Chain;
 use zen_chassis::ready::Condition;
-use zen_proto::ids::PlaneId;
 
 use super::store::SecretStore;
 use super::watch::Bundles;
 use super::{End, Kubernetes, SETTLE, publish};
 use crate::agent::load;
-use crate::driver::Driver;
+use crate::driver::{Course, Driver};
 use crate::plane::Plane;
-
-/// What a plane's course begins with, at each term anew.
-pub(crate) struct Course {
-    pub(crate) expected: Option<PlaneId>,
-    pub(crate) poll: Duration,
-}
 
 impl Kubernetes {
     /// Acts for the plane until the lease is lost, the state is another's, or shutdown.
@@ -76,7 +68,7 @@ async fn drive(plane: &Plane, course: &Course) {
     if enrolled {
         enrolment.ready();
     }
-    let driver = Driver::new(plane.clone(), course.expected, course.poll, enrolment);
+    let driver = Driver::new(plane.clone(), course.clone(), enrolment);
     let (driven, leaf) = tokio::join!(driver.run(), plane.clone().keep_leaf());
     let Ok(()) = driven;
     if let Err(error) = leaf {

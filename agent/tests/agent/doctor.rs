@@ -298,6 +298,10 @@ async fn bundles_that_are_no_good() {
     ward.plan.plane_id = None;
     std::fs::remove_file(ward.path("state/enrollment/identity.txt")).unwrap();
     ward.examined("bundle-half", &[]).await;
+    ward.plan.lock = true;
+    let report = ward.examined("bundle-for-zen-lock", &[]).await;
+    assert!(!report.failed(), "zen-lock opens it");
+    ward.plan.lock = false;
     std::fs::remove_file(&file).unwrap();
     let report = ward.examined("bundle-missing", &[]).await;
     assert!(!report.failed(), "an agent may wait for its bundle");

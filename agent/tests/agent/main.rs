@@ -9,6 +9,8 @@ mod doctor;
 #[cfg(test)]
 mod enrolment;
 #[cfg(test)]
+mod lock;
+#[cfg(test)]
 mod neighbours;
 #[cfg(test)]
 mod rig;

@@ -13,12 +13,13 @@ use crate::objects::list;
 use crate::stage::{deploy, files, golden, succeeds};
 
 /// The charts that are watched.
-const WATCHED: [&str; 5] = [
+const WATCHED: [&str; 6] = [
     "zen-agent",
     "zen-bridge",
     "zen-control-plane",
     "zen-egress",
     "zen-ingester",
+    "zen-lock",
 ];
 
 fn yaml(path: &Path) -> Value {

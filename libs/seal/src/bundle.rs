@@ -135,12 +135,24 @@ impl Bundle {
                 max: limits::BUNDLE,
             });
         }
-        let plaintext = open(sealed, identities, limits::BUNDLE)?;
-        let Version { version } = serde_json::from_slice(&plaintext).map_err(malformed)?;
+        Self::from_opened(&open(sealed, identities, limits::BUNDLE)?)
+    }
+
+    /// Reads what another opened, zen-lock, and checks that it is whole and sensible.
+    ///
+    /// # Errors
+    /// [`BundleError`], of a plaintext.
+    pub fn from_opened(plaintext: &[u8]) -> Result<Self, BundleError> {
+        if plaintext.len() > limits::BUNDLE {
+            return Err(BundleError::TooLarge {
+                max: limits::BUNDLE,
+            });
+        }
+        let Version { version } = serde_json::from_slice(plaintext).map_err(malformed)?;
         if version != BUNDLE_VERSION {
             return Err(BundleError::Version { found: version });
         }
-        let bundle: Self = serde_json::from_slice(&plaintext).map_err(malformed)?;
+        let bundle: Self = serde_json::from_slice(plaintext).map_err(malformed)?;
         bundle.check()?;
         Ok(bundle)
     }
@@ -252,6 +264,23 @@ mod tests {
             serde_json::to_value(opened).unwrap(),
             serde_json::to_value(bundle()).unwrap()
         );
+    }
+
+    #[test]
+    fn what_another_opened_is_checked_as_well() {
+        let mut value = serde_json::to_value(bundle()).unwrap();
+        let read = |value: &serde_json::Value| Bundle::from_opened(value.to_string().as_bytes());
+        assert!(read(&value).is_ok());
+        value["trust_domain"] = "".into();
+        assert!(matches!(read(&value), Err(BundleError::Malformed { .. })));
+        value["version"] = 7.into();
+        assert!(matches!(
+            read(&value),
+            Err(BundleError::Version { found: 7 })
+        ));
+        let large = vec![b' '; limits::BUNDLE + 1];
+        let error = Bundle::from_opened(&large).err().unwrap();
+        assert!(matches!(error, BundleError::TooLarge { .. }));
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub(crate) enum Sealed {
     Missing(String),
     /// One half is missing: which.
     Half(String),
+    /// The identity is missing: where it was looked for.
+    Keyless(String),
+    /// It is whole, and zen-lock's to open.
+    ForLock,
     Unreadable(String),
     Open {
         plane: PlaneId,
@@ -57,8 +61,18 @@ pub(crate) enum Sealed {
 
 type Read = Result<Option<Content>, String>;
 
-/// Looks at both.
-pub(crate) async fn look(place: &Enrolment, cluster: Option<&Cluster>) -> Kept {
+/// Looks at both; one may lack its identity if `lock` opens it.
+pub(crate) async fn look(place: &Enrolment, lock: bool, cluster: Option<&Cluster>) -> Kept {
+    let mut kept = looked(place, cluster).await;
+    kept.bundle = match kept.bundle {
+        Sealed::Keyless(_) if lock => Sealed::ForLock,
+        Sealed::Keyless(place) => Sealed::Half(place),
+        other => other,
+    };
+    kept
+}
+
+async fn looked(place: &Enrolment, cluster: Option<&Cluster>) -> Kept {
     match (place, cluster) {
         (
             Enrolment::Files {
@@ -156,7 +170,7 @@ fn open(halves: [(String, Read); 2]) -> (Sealed, Option<Bundle>) {
         (Err(error), _) | (_, Err(error)) => return (Sealed::Unknown(error), None),
         (Ok(None), Ok(None)) => return (Sealed::Missing(bundle_place), None),
         (Ok(None), Ok(Some(_))) => return (Sealed::Half(bundle_place), None),
-        (Ok(Some(_)), Ok(None)) => return (Sealed::Half(key_place), None),
+        (Ok(Some(_)), Ok(None)) => return (Sealed::Keyless(key_place), None),
         (Ok(Some(bundle)), Ok(Some(key))) => (bundle, key),
     };
     let opened = std::str::from_utf8(&key)

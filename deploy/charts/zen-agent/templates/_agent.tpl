@@ -26,6 +26,15 @@ listen: '{{ .Values.listenAddress }}:7443'
 {{- with .Values.proxy }}
 proxy: {{ . | quote }}
 {{- end }}
+{{- if .Values.enrollment.lock.enabled }}
+enrollment:
+  lock:
+    # Not the Service that leads to what is ready: zen-lock is not, before the agent is enrolled.
+    address: zen-lock-enrollment.{{ .Release.Namespace }}.svc:7447
+    server_name: zen-lock.{{ .Release.Namespace }}.svc
+    ca_file: /etc/zen/lock-ca/ca.pem
+    token_file: /var/run/zen/lock-token/token
+{{- end }}
 kubernetes:
   namespace: {{ .Release.Namespace }}
   bundle_secret: {{ .Values.enrollment.bundleSecret }}
@@ -57,6 +66,14 @@ kubernetes:
 - name: kubernetes-api
   mountPath: /var/run/secrets/kubernetes.io/serviceaccount
   readOnly: true
+{{- if .Values.enrollment.lock.enabled }}
+- name: lock-ca
+  mountPath: /etc/zen/lock-ca
+  readOnly: true
+- name: lock-token
+  mountPath: /var/run/zen/lock-token
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "zen-agent.volumes" -}}
@@ -76,6 +93,20 @@ kubernetes:
             - path: namespace
               fieldRef:
                 fieldPath: metadata.namespace
+{{- if .Values.enrollment.lock.enabled }}
+# zen-lock publishes it when it starts, perhaps later than this pod.
+- name: lock-ca
+  configMap:
+    name: zen-lock-ca
+    optional: true
+- name: lock-token
+  projected:
+    sources:
+      - serviceAccountToken:
+          audience: zen-lock
+          expirationSeconds: 600
+          path: token
+{{- end }}
 {{- end }}
 
 {{- define "zen-agent.doctorArgs" -}}
@@ -146,6 +177,14 @@ kubernetes:
         cidr: {{ . | quote }}
     {{- end }}
   {{- end }}
+{{- if .Values.enrollment.lock.enabled }}
+# zen-lock, which opens the bundle.
+- to:
+    {{- include "zen-common.planePods" (list "lock") | nindent 4 }}
+  ports:
+    - port: 7447
+      protocol: TCP
+{{- end }}
 # The control plane, which is somewhere else, or the proxy that leads there.
 {{ include "zen-common.anywhere" (list .Values.networkPolicy.controlPlaneCidrs (uniq $ports)) }}
 {{- end }}
