@@ -26,6 +26,7 @@ use zen_chassis::chain::Chain;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    zen_chassis::run::no_core_files();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -101,6 +101,17 @@ pub fn main_with<A: App>(mut others: Vec<Subcommand<A::Config>>) -> ExitCode {
     }
 }
 
+/// A crash writes no core file, in which secrets would lie in clear.
+pub fn no_core_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // A limit may always be lowered; where it is not, the system's own setting holds.
+    let _lowered = setrlimit(Resource::Core, none);
+}
+
 struct Flags {
     sources: Sources,
     dump: bool,
@@ -167,6 +178,7 @@ fn flags<A: App>(
     reason = "before there is a log"
 )]
 fn start<A: App>(flags: &Flags, action: Option<(Action<A::Config>, ArgMatches)>) -> ExitCode {
+    no_core_files();
     let loaded = config::load::<A::Config>(A::COMPONENT, &flags.sources);
     let (frame, own) = match loaded {
         Ok(loaded) => loaded,
