@@ -123,6 +123,7 @@ async fn one_of_each(running: &Running) -> BTreeMap<&'static str, String> {
         ("api-keys", text(&key, "id")),
         ("deliveries", format!("dlv_{}", "0".repeat(26))),
         ("sessions", "0011223344".to_owned()),
+        ("roots", "0".repeat(64)),
     ])
 }
 
