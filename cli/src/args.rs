@@ -199,10 +199,12 @@ pub(crate) struct Bundle {
     /// Life of the bundle in minutes (5 to 1,440).
     #[arg(long, value_name = "MINUTES")]
     pub(crate) ttl: Option<u64>,
-    /// An age recipient that alone shall open the bundle; no identity is made then.
+    /// An age recipient that alone shall open the bundle; no identity is made then. On Kubernetes the
+    /// plane's zen-lock opens it, which holds the recipient's identity.
     #[arg(long, value_name = "AGE1…")]
     pub(crate) recipient: Option<String>,
-    /// Write `bundle.age` and `identity.txt` into this folder instead of printing a command.
+    /// Write `bundle.age`, and `identity.txt` if one was made, into this folder instead of printing a
+    /// command.
     #[arg(long, value_name = "DIR")]
     pub(crate) write_to: Option<PathBuf>,
     #[command(flatten)]
@@ -213,7 +215,7 @@ pub(crate) struct Bundle {
 #[derive(Args)]
 pub(crate) struct Way {
     /// A command for a machine without Kubernetes.
-    #[arg(long, conflicts_with_all = ["gitops", "ingester", "egress", "namespace"])]
+    #[arg(long, conflicts_with_all = ["gitops", "ingester", "egress", "lock", "namespace"])]
     pub(crate) edge_lite: bool,
     /// Manifests and values to commit, without the identity; that comes by itself.
     #[arg(long)]
@@ -224,6 +226,9 @@ pub(crate) struct Way {
     /// Deliver to services of the plane.
     #[arg(long)]
     pub(crate) egress: bool,
+    /// Open secrets in the plane, with zen-lock; --recipient brings it by itself.
+    #[arg(long)]
+    pub(crate) lock: bool,
     /// Namespace (zen-mesh).
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,

@@ -1,11 +1,13 @@
 //! What a person pastes or commits to enrol a plane, in three forms: a command for a cluster, a command
 //! for a machine without one (Edge Lite), manifests for a GitOps repository. Nothing secret stands in
-//! an argument: bundle and identity come in quoted here-documents.
+//! an argument: bundle and identity come in quoted here-documents. Where somebody else holds the identity,
+//! none is handed out: zen-lock opens an edge plane's bundle, in a cluster.
 
 mod address;
 mod choice;
 mod edge_lite;
 mod kubernetes;
+mod lock;
 mod manifests;
 mod shell;
 mod values;
@@ -15,6 +17,7 @@ mod yaml;
 mod tests;
 
 use zen_proto::ids::{PlaneId, TenantId};
+use zen_seal::Recipient;
 
 use crate::plane::PlaneKind;
 
@@ -31,6 +34,8 @@ pub(crate) struct Install<'a> {
     pub(crate) tenant: TenantId,
     /// Armored age.
     pub(crate) bundle: &'a str,
+    /// Whom it is sealed for.
+    pub(crate) recipient: &'a Recipient,
     /// The identity that opens it; none if somebody else holds it.
     pub(crate) identity: Option<&'a str>,
     /// RFC 3339.
@@ -47,7 +52,8 @@ pub(crate) struct Install<'a> {
 
 /// What is handed out. Holds secrets: no `Debug`.
 pub(crate) struct Handed {
-    /// To paste into a shell; in the GitOps form it brings the identity, and nothing else.
+    /// To paste into a shell; in the GitOps form it brings the identity, and nothing else, or looks
+    /// whether it is there.
     pub(crate) command: String,
     /// To commit, in the GitOps form.
     pub(crate) gitops: Option<GitOps>,
@@ -79,6 +85,17 @@ impl Install<'_> {
                 }),
             },
         }
+    }
+
+    /// Whether the plane's zen-lock opens the bundle: its key is somebody else's. Data planes have no
+    /// zen-lock.
+    const fn lock_opens(&self) -> bool {
+        self.identity.is_none() && matches!(self.kind, PlaneKind::Edge)
+    }
+
+    /// Whether zen-lock is installed.
+    fn has_lock(&self, choice: &Choice) -> bool {
+        self.lock_opens() || choice.parts.contains(&Part::Lock)
     }
 
     /// The chart of such a plane.

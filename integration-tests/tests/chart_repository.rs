@@ -161,7 +161,10 @@ async fn the_install_command_renders_the_chart_from_the_control_planes_own_addre
     };
     let plane = stage.seat.plane("shop", "edge").await.unwrap();
     let bundles = format!("/v1/planes/{plane}/bundles");
-    let body = json!({ "components": ["egress", "ingester"], "namespace": "shop" });
+    // For a key of its own, which only its zen-lock has.
+    let own = zen_seal::Identity::generate().recipient().to_string();
+    let parts = json!(["egress", "ingester"]);
+    let body = json!({ "components": parts, "namespace": "shop", "recipient": own });
     let issued = stage.seat.api.post(&bundles, &body).await.unwrap();
     let command = issued["install_command"].as_str().unwrap();
     let bin = stage.folder().join("bin");
@@ -174,7 +177,7 @@ async fn the_install_command_renders_the_chart_from_the_control_planes_own_addre
         stage.helm.display(),
         rendered.display()
     );
-    let kubectl = format!("cat > {}", applied.display());
+    let kubectl = format!("test $1 != apply || cat > {}", applied.display());
     for (name, script) in [("helm", helm), ("kubectl", kubectl)] {
         let file = bin.join(name);
         fs::write(&file, format!("#!/bin/sh\nset -e\n{script}\n")).unwrap();
@@ -191,16 +194,18 @@ async fn the_install_command_renders_the_chart_from_the_control_planes_own_addre
         "name: zen-agent",
         "name: zen-egress",
         "name: zen-ingester",
+        "secretName: zen-lock-identities",
+        "address: zen-lock-enrollment.shop.svc:7447",
     ] {
         assert!(rendered.contains(part), "{part}: {rendered}");
     }
     let applied = fs::read_to_string(applied).unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&applied).unwrap();
-    assert_eq!(objects.len(), 4, "{applied}");
+    assert_eq!(objects.len(), 3, "{applied}");
 
     // What a GitOps controller is given renders the same.
     let body =
-        json!({ "form": "gitops", "components": ["egress", "ingester"], "namespace": "shop" });
+        json!({ "form": "gitops", "components": parts, "namespace": "shop", "recipient": own });
     let issued = stage.seat.api.post(&bundles, &body).await.unwrap();
     let values = stage.folder().join("values.yaml");
     fs::write(&values, issued["values"].as_str().unwrap()).unwrap();

@@ -82,7 +82,7 @@ async fn every_verb_of_the_command_line_works_against_a_running_product() {
             &["--egress", "--namespace", "shop"],
             "helm upgrade --install",
         ),
-        (&["--gitops", "--ingester"], "zen-enrollment-key"),
+        (&["--gitops", "--ingester", "--lock"], "zen-enrollment-key"),
         (&["--edge-lite"], "zen edge run"),
     ];
     let mut issued = Value::Null;

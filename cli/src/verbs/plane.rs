@@ -102,10 +102,11 @@ async fn issue(bundle: Bundle, api: &Api, format: Format) -> anyhow::Result<()> 
         let written = json!({ "bundle_id": issued["bundle_id"], "expires_at": issued["expires_at"],
             "folder": folder });
         return output::one(format, &written, |_| {
-            format!(
-                "bundle.age and identity.txt written to {}",
-                folder.display()
-            )
+            let folder = folder.display();
+            match issued["identity"].is_null() {
+                true => format!("bundle.age written to {folder}; only your own identity opens it"),
+                false => format!("bundle.age and identity.txt written to {folder}"),
+            }
         });
     }
     output::say(&format!(
@@ -123,7 +124,11 @@ fn choose(way: &Way, body: &mut Value) {
         _ => "kubernetes",
     };
     body["form"] = form.into();
-    let parts = [("ingester", way.ingester), ("egress", way.egress)];
+    let parts = [
+        ("ingester", way.ingester),
+        ("egress", way.egress),
+        ("lock", way.lock),
+    ];
     let parts: Vec<_> = parts.iter().filter(|(_, wanted)| *wanted).collect();
     if !parts.is_empty() {
         body["components"] = parts.iter().map(|(name, _)| *name).collect();
@@ -146,9 +151,13 @@ fn handed(issued: &Value) -> String {
     if issued["manifests"].is_null() {
         return command;
     }
+    let identity = match issued["identity"].is_null() {
+        true => "the identity is yours: this, in a shell, sees to it that the cluster has it",
+        false => "the identity: paste this into a shell, commit it nowhere",
+    };
     format!(
         "# --- manifests.yaml: commit it\n{}\n\n# --- values.yaml: commit it\n{}\n\n\
-         # --- the identity: paste this into a shell, commit it nowhere\n{command}",
+         # --- {identity}\n{command}",
         text("manifests"),
         text("values")
     )

@@ -83,6 +83,8 @@ struct Handed {
     expires: When,
     /// Only the holder of the age recipient's key can open it.
     own_key: bool,
+    /// There is a zen-lock, which needs identities of its operator's.
+    lock: bool,
     edge_lite: bool,
     namespace: String,
     /// Where the chart comes from.
@@ -145,6 +147,7 @@ pub(super) async fn issue(
                 manifests: issued.manifests,
                 values: issued.values.unwrap_or_default(),
                 expires: expires.countdown(Moment(now)),
+                lock: has_lock(&posted, plane.kind, issued.identity.is_none()),
                 own_key: issued.identity.is_none(),
                 edge_lite: posted.get("form") == EDGE_LITE,
                 namespace: posted.some("namespace").unwrap_or(NAMESPACE).to_owned(),
@@ -186,6 +189,12 @@ fn kept(posted: &Posted) -> Vec<(String, String)> {
         values.map(|value| ((*name).to_owned(), value.to_owned()))
     });
     all.collect()
+}
+
+/// Whether what was chosen brings zen-lock: by itself, or for a bundle that only it opens.
+fn has_lock(posted: &Posted, kind: &str, own_key: bool) -> bool {
+    let cluster = posted.get("form") != EDGE_LITE;
+    cluster && kind != "data" && (own_key || posted.ticked("component", "lock"))
 }
 
 /// The form as the API takes it. Fields that the chosen form does not have are left out.

@@ -32,6 +32,8 @@ pub(crate) enum Part {
     Ingester,
     /// Delivers to services of the plane.
     Egress,
+    /// Opens secrets in the plane, with identities that only its operator has.
+    Lock,
 }
 
 impl Part {
@@ -40,6 +42,7 @@ impl Part {
         match self {
             Self::Ingester => "zen-ingester",
             Self::Egress => "zen-egress",
+            Self::Lock => "zen-lock",
         }
     }
 }
@@ -75,7 +78,7 @@ impl Choice {
         faults.require(
             parts.is_empty() || cluster,
             "components",
-            "Edge Lite always has ingester and egress: leave them out",
+            "Edge Lite always has ingester and egress, and zen-lock where its identities lie: leave them out",
         );
         faults.require(
             parts.is_empty() || kind == PlaneKind::Edge,
@@ -145,11 +148,11 @@ mod tests {
 
     #[test]
     fn what_a_form_or_a_plane_does_not_have_is_refused() {
-        let all = || vec![Part::Egress, Part::Ingester, Part::Egress];
+        let all = || vec![Part::Lock, Part::Egress, Part::Ingester, Part::Egress];
         let given = || Some("shop".to_owned());
         let (edge, data) = (PlaneKind::Edge, PlaneKind::Data);
         let taken = Choice::new(Form::GitOps, all(), None, edge).unwrap();
-        assert_eq!(taken.parts, [Part::Ingester, Part::Egress]);
+        assert_eq!(taken.parts, [Part::Ingester, Part::Egress, Part::Lock]);
         assert_eq!(taken.namespace, "zen-mesh");
         assert!(Choice::new(Form::Kubernetes, Vec::new(), given(), data).is_ok());
         assert!(Choice::new(Form::EdgeLite, Vec::new(), None, edge).is_ok());

@@ -2,7 +2,7 @@
 //! quoted here-document: the shell looks into none of it, and no argument holds a secret.
 
 use super::manifests::{self, IDENTITY};
-use super::{Choice, Install, RELEASE, shell, values};
+use super::{Choice, Install, RELEASE, lock, shell, values};
 use crate::charts;
 use crate::plane::PlaneKind;
 
@@ -12,11 +12,7 @@ const ADDRESS: &str =
 
 pub(super) fn command(install: &Install<'_>, choice: &Choice) -> String {
     let data = install.kind == PlaneKind::Data;
-    let asked = if data {
-        vec![asks(ADDRESS)]
-    } else {
-        Vec::new()
-    };
+    let address = data.then(|| asks(ADDRESS));
     let mut helm = format!(
         "helm upgrade --install {RELEASE} {} --repo {} --version {} --namespace {}",
         install.chart(),
@@ -31,14 +27,21 @@ pub(super) fn command(install: &Install<'_>, choice: &Choice) -> String {
         helm.push_str(&format!(" \\\n  --set \"zen-bridge.advertise={ADDRESS}\""));
     }
     let manifests = apply(&manifests::applied(install, choice));
-    subshell(asked.into_iter().chain([manifests, helm]))
+    let asked = address.into_iter().chain(identities(install, choice));
+    subshell(asked.chain([manifests, helm]))
 }
 
-/// Brings the identity alone, for who commits the rest.
+/// Brings the identity alone, for who commits the rest. Where zen-lock opens the bundle there is none to
+/// bring: then it only looks whether zen-lock has its own.
 pub(super) fn identity_command(install: &Install<'_>, choice: &Choice) -> String {
     let namespace = choice.namespace.as_str();
+    let asked = identities(install, choice).into_iter();
+    if install.lock_opens() {
+        return subshell(asked);
+    }
     if let Some(identity) = install.identity {
-        return subshell([apply(&manifests::identity_alone(identity, namespace))]);
+        let identity = apply(&manifests::identity_alone(identity, namespace));
+        return subshell(asked.chain([identity]));
     }
     subshell([
         asks("${ZEN_IDENTITY_FILE:?set it to the file of the age identity}"),
@@ -48,6 +51,12 @@ pub(super) fn identity_command(install: &Install<'_>, choice: &Choice) -> String
             shell::word(namespace)
         ),
     ])
+}
+
+/// Asks for zen-lock's identities where there is a zen-lock.
+fn identities(install: &Install<'_>, choice: &Choice) -> Option<String> {
+    let has_lock = install.has_lock(choice);
+    has_lock.then(|| lock::asked(install, choice))
 }
 
 /// Ends the command with a word about it if a variable is not set.

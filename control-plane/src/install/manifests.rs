@@ -2,7 +2,7 @@
 //! roots, so that components need not wait for the agent to publish them.
 
 use super::yaml::{block, scalar};
-use super::{Choice, Install, RELEASE};
+use super::{Choice, Install, RELEASE, lock};
 use crate::charts;
 
 /// The Secret of the bundle.
@@ -10,20 +10,20 @@ const BUNDLE: &str = "zen-enrollment";
 /// The Secret of the identity.
 pub(super) const IDENTITY: &str = "zen-enrollment-key";
 
-/// All of it, for `kubectl apply`. Without an identity of ours, a comment says where theirs belongs.
+/// All of it, for `kubectl apply`. Without an identity of ours there is none in it; where no zen-lock
+/// opens the bundle, a comment says where theirs belongs.
 pub(super) fn applied(install: &Install<'_>, choice: &Choice) -> String {
     let namespace = choice.namespace.as_str();
     // The bundle comes after the identity: whoever sees it finds what opens it.
-    let opens = install.identity.map_or_else(
-        || bring(namespace, "Only your own identity opens the bundle."),
-        |identity| identity_secret(identity, namespace),
-    );
-    documents(&[
-        self::namespace(namespace),
-        opens,
-        bundle(install, namespace),
-        trust(install, namespace),
-    ])
+    let opens = match install.identity {
+        Some(identity) => Some(identity_secret(identity, namespace)),
+        None if install.lock_opens() => None,
+        None => Some(bring(namespace, "Only your own identity opens the bundle.")),
+    };
+    let first = [Some(self::namespace(namespace)), opens];
+    let rest = [bundle(install, namespace), trust(install, namespace)];
+    let all: Vec<_> = first.into_iter().flatten().chain(rest).collect();
+    documents(&all)
 }
 
 /// Namespace and identity alone.
@@ -44,16 +44,21 @@ pub(super) fn committed(install: &Install<'_>, choice: &Choice) -> String {
     } = install;
     let (chart, version) = (install.chart(), charts::VERSION);
     let namespace = choice.namespace.as_str();
+    let mut comes_first = String::new();
+    if !install.lock_opens() {
+        let why = "The identity that opens the bundle is not in here.";
+        comes_first.push_str(&bring(namespace, why));
+    }
+    if install.has_lock(choice) {
+        comes_first.push_str(&lock::first(install, choice));
+    }
     let head = format!(
         "# Plane {plane}. Nothing in this file opens the bundle; the bundle is good until {expires_at}.\n\
          # Let your controller apply this file, and install the chart {chart} {version} of the Helm\n\
          # repository {repository} as release {RELEASE}, with the values that come with it.\n\
-         # Once the agent has redeemed the bundle it deletes both Secrets: remove {BUNDLE} from\n\
-         # the repository then, or the controller brings it back for nothing.\n{}",
-        bring(
-            namespace,
-            "The identity that opens the bundle is not in here."
-        )
+         # Once the agent has redeemed the bundle it deletes it from the cluster, and the identity\n\
+         # that was brought for it: remove the Secret {BUNDLE} from the repository then, or the\n\
+         # controller brings it back for nothing.\n{comes_first}"
     );
     let rest = documents(&[
         self::namespace(namespace),

@@ -1,11 +1,15 @@
 //! Tests of what is handed out: run under a shell, and read as YAML.
 
+mod lock;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use zen_proto::ids::Id as _;
+use zen_seal::Identity;
 
 use super::*;
 
@@ -14,12 +18,15 @@ const SEALED: &str =
 const KEY: &str = "AGE-SECRET-KEY-1ABC";
 const ROOTS: &str = "-----BEGIN CERTIFICATE-----\nMII+/=\n-----END CERTIFICATE-----\n";
 
+static RECIPIENT: LazyLock<Recipient> = LazyLock::new(|| Identity::generate().recipient());
+
 fn install(kind: PlaneKind, identity: Option<&'static str>) -> Install<'static> {
     Install {
         plane: PlaneId::generate(1, [1; 10]),
         kind,
         tenant: TenantId::generate(1, [2; 10]),
         bundle: SEALED,
+        recipient: &RECIPIENT,
         identity,
         expires_at: "2026-11-28T07:00:00Z",
         trust_domain: "zen-mesh.internal",
@@ -61,8 +68,14 @@ fn programs(folder: &Path) {
 }
 
 fn run(command: &str, folder: &Path, set: &[(&str, &str)]) -> ExitStatus {
+    shell(command, folder, set).status().unwrap()
+}
+
+/// A shell that finds nothing but those programs and the system's.
+fn shell(command: &str, folder: &Path, set: &[(&str, &str)]) -> Command {
     programs(folder);
-    Command::new("/bin/sh")
+    let mut shell = Command::new("/bin/sh");
+    shell
         .args(["-c", command])
         .env_clear()
         .env(
@@ -70,9 +83,8 @@ fn run(command: &str, folder: &Path, set: &[(&str, &str)]) -> ExitStatus {
             format!("{}:/usr/bin:/bin", folder.join("bin").display()),
         )
         .env("ZEN_DIR", folder)
-        .envs(set.iter().copied())
-        .status()
-        .unwrap()
+        .envs(set.iter().copied());
+    shell
 }
 
 fn read(folder: &Path, name: &str) -> String {
@@ -117,8 +129,22 @@ fn without_an_identity_the_command_asks_for_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let edge_lite = choice(Form::EdgeLite, &[], PlaneKind::Edge);
     let command = install(PlaneKind::Edge, None).hand_out(&edge_lite).command;
-    assert!(!run(&command, folder.path(), &[]).success());
-    assert!(!folder.path().join("arguments").exists());
+    let refused = shell(&command, folder.path(), &[]).output().unwrap();
+    assert!(!refused.status.success());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains(&RECIPIENT.to_string()), "{said}");
+    assert!(said.contains("your own key file"), "{said}");
+    for file in ["arguments", "bundle.age"] {
+        assert!(!folder.path().join(file).exists(), "{file}");
+    }
+    let own = ("ZEN_IDENTITY_FILE", "/keys/my own.key");
+    assert!(run(&command, folder.path(), &[own]).success());
+    let arguments = read(folder.path(), "arguments");
+    assert!(
+        arguments.contains("\n--identity\n/keys/my own.key\n"),
+        "{arguments}"
+    );
+    assert!(!folder.path().join("identity.txt").exists());
 }
 
 #[test]
@@ -207,12 +233,14 @@ fn where_the_manifests_are_refused_nothing_is_installed() {
 }
 
 #[test]
-fn with_an_identity_of_ones_own_the_command_says_which_secret_must_hold_it() {
+fn with_an_identity_of_ones_own_a_data_planes_command_says_which_secret_must_hold_it() {
     let folder = tempfile::tempdir().unwrap();
-    let chosen = choice(Form::Kubernetes, &[], PlaneKind::Edge);
-    let command = install(PlaneKind::Edge, None).hand_out(&chosen).command;
+    let chosen = choice(Form::Kubernetes, &[], PlaneKind::Data);
+    let command = install(PlaneKind::Data, None).hand_out(&chosen).command;
     assert!(command.contains("kubectl create secret generic zen-enrollment-key"));
-    assert!(run(&command, folder.path(), &[]).success());
+    let address = ("ZEN_BRIDGE_ADDRESS", "bridge.example:7445");
+    assert!(run(&command, folder.path(), &[address]).success());
+    assert!(!read(folder.path(), "helm").contains("lock"));
     let applied = objects(&read(folder.path(), "applied"));
     assert!(!kinds(&applied).contains(&"Secret/zen-enrollment-key".to_owned()));
     assert!(kinds(&applied).contains(&"Secret/zen-enrollment".to_owned()));
@@ -274,7 +302,8 @@ fn what_is_committed_opens_nothing_and_the_identity_comes_by_itself() {
         ["Namespace/zen-mesh", "Secret/zen-enrollment-key"]
     );
 
-    let theirs = install(PlaneKind::Edge, None).hand_out(&chosen).command;
+    let chosen = choice(Form::GitOps, &[], PlaneKind::Data);
+    let theirs = install(PlaneKind::Data, None).hand_out(&chosen).command;
     assert!(!run(&theirs, folder.path(), &[]).success());
     let file = ("ZEN_IDENTITY_FILE", "/a file");
     assert!(run(&theirs, folder.path(), &[file]).success());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Choice, Install, RELEASE, shell, yaml};
+use super::{Choice, Install, Part, RELEASE, shell, yaml};
 use crate::charts;
 use crate::plane::PlaneKind;
 
@@ -17,6 +17,10 @@ fn known(install: &Install<'_>, choice: &Choice) -> Value {
     }
     for part in &choice.parts {
         all[part.chart()] = json!({ "enabled": true });
+    }
+    if install.lock_opens() {
+        all[Part::Lock.chart()] = json!({ "enabled": true });
+        all["zen-agent"] = json!({ "enrollment": { "lock": { "enabled": true } } });
     }
     all
 }

@@ -29,7 +29,8 @@ pub(crate) struct BundleBody {
     #[serde(default)]
     #[schema(minimum = 300, maximum = 86400)]
     pub(crate) ttl_seconds: Option<u64>,
-    /// age recipient that alone can open it; none means a fresh identity, shown once.
+    /// age recipient that alone can open it; none means a fresh identity, shown once. In an edge
+    /// plane's cluster zen-lock opens it then, and must hold the recipient's identity.
     #[serde(default)]
     pub(crate) recipient: Option<String>,
     /// How the plane is installed.
@@ -57,7 +58,8 @@ pub(crate) struct BundleView {
     /// `AGE-SECRET-KEY-1…`; only if no recipient was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<String>,
-    /// What a person pastes into a shell. In the form `gitops` it brings the identity alone.
+    /// What a person pastes into a shell. In the form `gitops` it brings the identity alone, or looks
+    /// whether it is there.
     pub(crate) install_command: String,
     /// What is committed; only in the form `gitops`. It holds the bundle, and nothing that opens it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +67,15 @@ pub(crate) struct BundleView {
     /// Values of the chart, to commit as well; only in the form `gitops`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) values: Option<String>,
+}
+
+/// A bundle with what opens it. Holds secrets: no `Debug`.
+struct Sealed {
+    /// Armored age.
+    bundle: String,
+    recipient: Recipient,
+    /// Of the recipient, if it was made here.
+    identity: Option<String>,
 }
 
 impl Control {
@@ -108,7 +119,7 @@ impl Control {
             expires_at_ms: issued_at_ms.saturating_add(millis(ttl)),
         };
         let sealed = bundle
-            .seal(&[recipient])
+            .seal(std::slice::from_ref(&recipient))
             .map_err(|error| Problem::internal(error.to_string()))?;
         let new = NewBundle {
             id: bundle.bundle_id,
@@ -127,7 +138,12 @@ impl Control {
         self.store.issue_bundle(&new, &event, &entry).await?;
         tracing::info!(plane = %plane.id, bundle = %bundle.bundle_id, "bundle issued");
         let identity = identity.map(|identity| identity.to_secret_text().to_string());
-        Ok(self.handed_out(&plane, &bundle, sealed, identity, &choice, repository))
+        let sealed = Sealed {
+            bundle: sealed,
+            recipient,
+            identity,
+        };
+        Ok(self.handed_out(&plane, &bundle, sealed, &choice, repository))
     }
 
     /// The bundle with what installs the plane.
@@ -135,8 +151,7 @@ impl Control {
         &self,
         plane: &Plane,
         bundle: &Bundle,
-        sealed: String,
-        identity: Option<String>,
+        sealed: Sealed,
         choice: &Choice,
         repository: &str,
     ) -> BundleView {
@@ -145,8 +160,9 @@ impl Control {
             plane: plane.id,
             kind: plane.kind,
             tenant: plane.tenant,
-            bundle: &sealed,
-            identity: identity.as_deref(),
+            bundle: &sealed.bundle,
+            recipient: &sealed.recipient,
+            identity: sealed.identity.as_deref(),
             expires_at: &expires_at,
             trust_domain: &bundle.trust_domain,
             roots_pem: &bundle.trust_bundle_pem,
@@ -166,8 +182,8 @@ impl Control {
             manifests,
             values,
             expires_at,
-            bundle: sealed,
-            identity,
+            bundle: sealed.bundle,
+            identity: sealed.identity,
         }
     }
 

@@ -313,16 +313,24 @@ async fn the_install_command_is_shown_once_and_a_new_one_asks_first() {
         .has("value=\"age1nonsense\"")
         .has("aria-invalid")
         .lacks("AGE-SECRET-KEY");
-    let own = zen_seal::Identity::generate().recipient();
+    let own_key = zen_seal::Identity::generate().recipient();
     let own = browser
         .post(
             &path,
-            &format!("confirmed=yes&recipient={own}&ttl_seconds=300"),
+            &format!("confirmed=yes&recipient={own_key}&ttl_seconds=300"),
         )
         .await;
     own.has("BEGIN AGE ENCRYPTED FILE")
         .has("expires in 05:00")
-        .lacks("AGE-SECRET-KEY");
+        .has("zen-agent.enrollment.lock.enabled=true")
+        .has("<b>Before all else</b> the Secret <code>zen-lock-identities</code>")
+        .lacks("AGE-SECRET-KEY")
+        .lacks("zen-enrollment-key</code>");
+    let gitops = format!("form=gitops&confirmed=yes&recipient={own_key}");
+    let gitops = browser.post(&path, &gitops).await;
+    gitops
+        .has("the plane's zen-lock alone opens the bundle")
+        .lacks("ZEN_IDENTITY_FILE");
     running.stop().await;
 }
 
@@ -336,25 +344,33 @@ async fn an_installation_is_chosen_by_form_components_and_namespace() {
     asks.has("value=\"kubernetes\" checked")
         .has("value=\"egress\" checked")
         .lacks("value=\"ingester\" checked")
+        .lacks("value=\"lock\" checked")
         .has("value=\"zen-mesh\"");
     let first = browser
-        .post(&path, "form=kubernetes&component=ingester&namespace=shop")
+        .post(
+            &path,
+            "form=kubernetes&component=ingester&component=lock&namespace=shop",
+        )
         .await;
     first
         .has("helm upgrade --install zen-mesh zen-edge-plane")
         .has("--namespace shop")
         .has("zen-ingester.enabled=true")
+        .has("zen-lock.enabled=true")
         .lacks("zen-egress.enabled")
+        .lacks("enrollment.lock.enabled")
         .has("Helm 3.8 or later")
         .has("outbound TCP to <code>127.0.0.1:")
         .has("kubectl logs -n shop -l app=zen-agent --tail=20")
         .has("AGE-SECRET-KEY-1");
     // What was chosen is offered again.
-    let regenerate = "form=kubernetes&component=ingester&namespace=shop&regenerate=1";
+    let regenerate =
+        "form=kubernetes&component=ingester&component=lock&namespace=shop&regenerate=1";
     let again = browser.post(&path, regenerate).await;
     again
         .has("old bundle dies")
         .has("value=\"ingester\" checked")
+        .has("value=\"lock\" checked")
         .lacks("value=\"egress\" checked")
         .has("value=\"shop\"")
         .lacks("AGE-SECRET-KEY");

@@ -280,7 +280,8 @@ async fn a_bundle_for_a_recipient_opens_for_nobody_else_and_shows_no_identity() 
     let running = Running::start(folder.path()).await;
     let plane = running.plane("zero", "edge").await;
     let identity = zen_seal::Identity::generate();
-    let body = json!({"ttl_seconds": 600, "recipient": identity.recipient().to_string()});
+    let bundle_for = identity.recipient().to_string();
+    let body = json!({"ttl_seconds": 600, "recipient": bundle_for});
     let issued = running
         .create(&format!("/v1/planes/{plane}/bundles"), body)
         .await;
@@ -290,6 +291,10 @@ async fn a_bundle_for_a_recipient_opens_for_nobody_else_and_shows_no_identity() 
     let bundle = Bundle::open(sealed.as_bytes(), &[identity]).unwrap();
     assert_eq!(bundle.expires_at_ms - bundle.issued_at_ms, 600_000);
     assert_eq!(bundle.control_plane_address, running.agents.to_string());
+    let command = text(&issued, "install_command");
+    assert!(command.contains(&bundle_for), "{command}");
+    assert!(command.contains("--set zen-agent.enrollment.lock.enabled=true"));
+    assert!(!command.contains("name: zen-enrollment-key"), "{command}");
     running.stop().await;
 }
 
@@ -315,8 +320,9 @@ async fn a_plane_is_installed_on_kubernetes_unless_another_form_is_asked_for() {
         assert!(command.contains(part), "{part}: {command}");
     }
     assert!(issued.get("manifests").is_none());
-    let body = json!({ "form": "gitops", "components": ["egress"], "namespace": "shop" });
+    let body = json!({ "form": "gitops", "components": ["egress", "lock"], "namespace": "shop" });
     let issued = running.create(&bundles, body).await;
+    assert!(text(&issued, "values").contains("zen-lock:\n  enabled: true"));
     let identity = text(&issued, "identity");
     assert!(!text(&issued, "manifests").contains(&identity));
     assert!(!text(&issued, "values").contains(&identity));
