@@ -54,7 +54,7 @@ fn complete_one(path: &str, method: &str, operation: &mut Value) {
     };
     let mut parameters = own_parameters(operation);
     parameters.splice(0..0, path_parameters(path));
-    parameters.extend(headers_of(method));
+    parameters.extend(headers_of(path, method));
     operation["parameters"] = Value::Array(parameters);
     if method == "patch" {
         take_a_patch(operation);
@@ -109,8 +109,10 @@ fn path_parameters(path: &str) -> Vec<Value> {
     named.collect()
 }
 
-fn headers_of(method: &str) -> Vec<Value> {
+fn headers_of(path: &str, method: &str) -> Vec<Value> {
     match method {
+        // A root is never changed, so that there are no versions of it.
+        "delete" if path.starts_with("/v1/roots/") => Vec::new(),
         "post" => vec![json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "description": "Makes it safe to repeat the request for 24 hours: the same request with \
