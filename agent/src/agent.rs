@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::driver::{Course, Driver};
 use crate::identity;
 use crate::kubernetes::herald::Herald;
+#[cfg(feature = "kubernetes")]
 use crate::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::local::Local;
 use crate::local::admission::{Admission, TokenReviewer};
@@ -34,6 +35,7 @@ enum Way {
     /// It is the only one.
     Alone(Box<Driver>),
     /// It holds the lease, term by term.
+    #[cfg(feature = "kubernetes")]
     Led(Box<Kubernetes>, Course),
 }
 
@@ -59,6 +61,7 @@ impl Agent {
         Self::listen(&config, plane, Way::Alone(Box::new(driver))).await
     }
 
+    #[cfg(feature = "kubernetes")]
     /// Binds with the state in a cluster. The API server may be away: the agent waits for it.
     async fn bind_led(
         config: Config,
@@ -125,7 +128,13 @@ impl App for Agent {
     async fn bind(config: Config, stage: &Stage) -> anyhow::Result<Self> {
         config.check()?;
         if let Some(settings) = config.kubernetes.clone() {
+            #[cfg(feature = "kubernetes")]
             return Self::bind_led(config, settings, stage).await;
+            #[cfg(not(feature = "kubernetes"))]
+            anyhow::bail!(
+                "kubernetes: this program is made without it (for namespace {:?}); use zen-agent",
+                settings.namespace
+            );
         }
         let store = Directory::open(
             config.state_dir.clone(),
@@ -163,6 +172,7 @@ impl App for Agent {
                 stage.tasks.spawn("leaf", plane.keep_leaf());
                 stage.tasks.spawn("plane", driver.run());
             }
+            #[cfg(feature = "kubernetes")]
             Way::Led(kubernetes, course) => {
                 stage.tasks.spawn("lease", kubernetes.lead(plane, course));
             }

@@ -14,6 +14,13 @@ pub mod doctor;
 mod driver;
 mod enrol;
 mod identity;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(
+        dead_code,
+        reason = "settings and words stay, so that a wrong use is told"
+    )
+)]
 pub mod kubernetes;
 mod local;
 mod machine;

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::core::{Core, Pool};
 use crate::desk::{Admission, Desk};
 use crate::keyring::{Keyring, KeyringKeeper};
+#[cfg(feature = "kubernetes")]
 use crate::kubernetes::Kubernetes;
 use crate::metrics::{Levels, Metrics};
 use crate::opener::Opener;
@@ -42,6 +43,7 @@ pub struct Lock {
     cluster: Option<Realm>,
     sources: Sources,
     admission: Admission,
+    #[cfg(feature = "kubernetes")]
     kubernetes: Option<Kubernetes>,
     /// Whether there are keys. Known before anything runs, so that there is no moment of readiness
     /// without it.
@@ -80,6 +82,7 @@ impl App for Lock {
         );
         let (listener, local_address) = listen(&config).await?;
         let cluster = config.cluster_realm()?;
+        #[cfg(feature = "kubernetes")]
         let kubernetes = match config.kubernetes.clone() {
             Some(settings) => Some(Kubernetes::bind(settings, stage).await?),
             None => None,
@@ -109,6 +112,7 @@ impl App for Lock {
             keeper,
             realms: realms_in,
             cluster,
+            #[cfg(feature = "kubernetes")]
             kubernetes,
             held: stage.ready.condition("identities", "not looked yet"),
         })
@@ -125,6 +129,7 @@ impl App for Lock {
             cluster,
             sources,
             admission,
+            #[cfg(feature = "kubernetes")]
             kubernetes,
             held,
         } = self;
@@ -159,6 +164,7 @@ impl App for Lock {
             tasks.spawn("realms", follow(slice, realms, cluster, stage.clone()));
             tasks.spawn("questions", answer_questions(questions, stage.clone()));
         }
+        #[cfg(feature = "kubernetes")]
         if let Some(kubernetes) = kubernetes {
             kubernetes.start(&core, &stage);
         }

@@ -18,13 +18,14 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches as _};
+use clap::{ArgMatches, Args, Command};
 use zen_chassis::chain::Chain;
 use zen_chassis::run::{EXIT_USAGE, Subcommand};
 
 pub use content::{Content, Sealed};
 use terminal::complain;
 
+#[cfg(feature = "kubernetes")]
 use crate::kubernetes::fetch::{self, Fetch};
 
 /// Everything `zen-lock` does beside running.
@@ -38,16 +39,18 @@ pub fn subcommands<C: 'static>() -> Vec<Subcommand<C>> {
         verb("rotate", rotate::run),
         verb("report", report::run),
         verb("import", import::run),
+        #[cfg(feature = "kubernetes")]
         fetch(),
     ]
 }
 
+#[cfg(feature = "kubernetes")]
 /// What the init container of a pod does.
 fn fetch<C: 'static>() -> Subcommand<C> {
     let command = Fetch::augment_args(Command::new("fetch"));
     Subcommand::new(command, |_settings, matches| {
         Box::pin(async move {
-            let outcome = match Fetch::from_arg_matches(&matches) {
+            let outcome = match <Fetch as clap::FromArgMatches>::from_arg_matches(&matches) {
                 Ok(asked) => fetch::run(asked).await,
                 Err(error) => Err(error.into()),
             };

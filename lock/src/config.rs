@@ -9,6 +9,7 @@ use zen_chassis::neighbour::NeighbourSettings;
 use zen_chassis::net::Address;
 use zen_seal::Realm;
 
+#[cfg(feature = "kubernetes")]
 use crate::kubernetes::KubernetesConfig;
 
 /// Users that may be allowed on the socket at the most.
@@ -48,6 +49,7 @@ pub struct Config {
     /// Who opened what.
     pub audit: AuditSettings,
     /// Secrets for pods of the cluster. Default: none.
+    #[cfg(feature = "kubernetes")]
     pub kubernetes: Option<KubernetesConfig>,
 }
 
@@ -72,6 +74,7 @@ impl Default for Config {
             cluster: None,
             writers: Vec::new(),
             audit: AuditSettings::default(),
+            #[cfg(feature = "kubernetes")]
             kubernetes: None,
         }
     }
@@ -113,6 +116,7 @@ impl Config {
             "audit.max_size: {} is less than {AUDIT_LEAST}",
             self.audit.max_size
         );
+        #[cfg(feature = "kubernetes")]
         if let Some(kubernetes) = &self.kubernetes {
             kubernetes.check()?;
         }

@@ -11,8 +11,17 @@ mod config;
 mod core;
 mod desk;
 mod keyring;
+#[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, reason = "a part of it is for pods alone")
+)]
 mod metrics;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, reason = "a part of it is for pods alone")
+)]
 mod opener;
 mod refusal;
 mod reseal;
@@ -22,4 +31,5 @@ mod status;
 pub use app::Lock;
 pub use audit::{AuditError, End, check as check_audit};
 pub use config::{AuditSettings, Config};
+#[cfg(feature = "kubernetes")]
 pub use kubernetes::{KubernetesConfig, Right, rights};

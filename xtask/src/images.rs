@@ -89,16 +89,19 @@ fn binaries(root: &Path, target: &Path) -> anyhow::Result<()> {
         cargo_home.display(),
         target.display()
     );
-    let mut words = vec!["cargo", "build", "--profile", "dist", "--target", TARGET];
-    // `zen` without `zen up`: its image is for Edge Lite.
-    words.push("--no-default-features");
-    for name in IMAGES {
-        words.extend(["--package", name]);
-    }
     let environment = [
         ("CARGO_ENCODED_RUSTFLAGS", &*flags.join("\u{1f}")),
         ("CFLAGS", &c_flags),
     ];
+    let build = ["cargo", "build", "--profile", "dist", "--target", TARGET];
+    // `zen` without `zen up` and without clusters: its image is for Edge Lite. Built by itself, or
+    // its parts would be made as the others want them.
+    let edge_lite = ["--no-default-features", "--package", "zen"];
+    shell::run(&[&build[..], &edge_lite].concat(), &environment)?;
+    let mut words = build.to_vec();
+    for name in IMAGES.into_iter().filter(|name| *name != "zen") {
+        words.extend(["--package", name]);
+    }
     shell::run(&words, &environment)
 }
 

@@ -1,4 +1,8 @@
 //! What the agent's service account may do, asked of the API server right by right.
+#![cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, unused_imports, reason = "what asks a cluster is left out")
+)]
 
 use std::time::Duration;
 
@@ -41,9 +45,17 @@ pub(crate) async fn open(place: &Enrolment) -> Option<Cluster> {
     let Enrolment::Cluster(settings) = place else {
         return None;
     };
-    Some(connect(settings).await)
+    #[cfg(feature = "kubernetes")]
+    let cluster = connect(settings).await;
+    #[cfg(not(feature = "kubernetes"))]
+    let cluster = Err(format!(
+        "this program knows nothing of clusters (namespace {:?})",
+        settings.namespace
+    ));
+    Some(cluster)
 }
 
+#[cfg(feature = "kubernetes")]
 async fn connect(settings: &KubernetesConfig) -> Cluster {
     let told = |error: anyhow::Error| Chain(error.as_ref()).to_string();
     let config = api::config(settings).await.map_err(told)?;
@@ -64,6 +76,18 @@ pub(crate) async fn rights(place: &Enrolment, cluster: Option<&Cluster>) -> Righ
         Ok(api) => api,
         Err(error) => return Rights::NoServer(error.clone()),
     };
+    #[cfg(feature = "kubernetes")]
+    let rights = asked_all(settings, api).await;
+    #[cfg(not(feature = "kubernetes"))]
+    let rights = {
+        let _unused = (settings, api);
+        Rights::NotHere
+    };
+    rights
+}
+
+#[cfg(feature = "kubernetes")]
+async fn asked_all(settings: &KubernetesConfig, api: &Api) -> Rights {
     let questions = questions(settings, api.namespace());
     let asked = questions.len();
     let answers = futures::stream::iter(questions)

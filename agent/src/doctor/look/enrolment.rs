@@ -1,5 +1,9 @@
 //! What the agent has of its enrolment: an identity from before, or a bundle to redeem. The bundle
 //! is opened, and nothing of it is sent.
+#![cfg_attr(
+    not(feature = "kubernetes"),
+    expect(unused_imports, reason = "what asks a cluster is left out")
+)]
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -92,7 +96,10 @@ async fn looked(place: &Enrolment, cluster: Option<&Cluster>) -> Kept {
                 .map(|(path, entry)| (name(path.as_deref()), read(path.as_deref(), entry)));
             kept(read(held.as_deref(), Entry::Identity), halves)
         }
+        #[cfg(feature = "kubernetes")]
         (Enrolment::Cluster(settings), Some(Ok(api))) => in_cluster(settings, api).await,
+        #[cfg(not(feature = "kubernetes"))]
+        (Enrolment::Cluster(_), Some(Ok(_))) => unknown("there is no cluster"),
         (Enrolment::Cluster(_), Some(Err(error))) => unknown(error),
         (Enrolment::Cluster(_), None) => unknown("there is no cluster"),
     }
@@ -114,6 +121,7 @@ fn read(path: Option<&Path>, entry: Entry) -> Read {
         .map_err(|error| Chain(&error).to_string())
 }
 
+#[cfg(feature = "kubernetes")]
 async fn in_cluster(settings: &KubernetesConfig, api: &Api) -> Kept {
     let held = api.get::<Secret>(&Thing::secret(IDENTITY)).await;
     let held = held
