@@ -2,6 +2,7 @@
 //! sealed to which key. Nothing here needs a running zen-lock, and no secret is ever an argument.
 
 mod armor;
+mod audit;
 mod content;
 mod decrypt;
 mod encrypt;
@@ -39,6 +40,7 @@ pub fn subcommands<C: 'static>() -> Vec<Subcommand<C>> {
         verb("rotate", rotate::run),
         verb("report", report::run),
         verb("import", import::run),
+        verb("audit", audit::run),
         #[cfg(feature = "kubernetes")]
         fetch(),
     ]

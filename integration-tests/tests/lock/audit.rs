@@ -64,6 +64,14 @@ async fn the_chain_of_openings_holds_over_kills_and_has_all_that_was_handed_out(
         let end = checked(&lock);
         assert!(end.seq >= handed_out, "{} of {handed_out}", end.seq);
     }
+    let look = || {
+        let program = zen_integration_tests::tools::binary("zen-lock").unwrap();
+        let mut command = std::process::Command::new(program);
+        command.arg("audit").arg(lock.audit()).output().unwrap()
+    };
+    let looked = look();
+    assert!(looked.status.success(), "{looked:?}");
+    assert!(looked.stdout.starts_with(b"whole: "), "{looked:?}");
     // A line that was changed is found, and no new one is written behind it.
     let text = std::fs::read_to_string(lock.audit()).unwrap();
     std::fs::write(
@@ -71,6 +79,8 @@ async fn the_chain_of_openings_holds_over_kills_and_has_all_that_was_handed_out(
         text.replacen("target-auth", "target-signing", 1),
     )
     .unwrap();
+    let looked = String::from_utf8(look().stderr).unwrap();
+    assert!(looked.contains("was changed, removed or moved"), "{looked}");
     lock.unit.start().unwrap();
     let ended = lock.unit.ended(Duration::from_secs(30)).await.unwrap();
     assert!(!ended.success());
