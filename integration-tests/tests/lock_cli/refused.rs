@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use zen_integration_tests::tools::binary;
+use zen_integration_tests::tools::{binary, have};
 
 use super::stage::{PLANE, Stage, ok, told};
 
@@ -59,6 +59,9 @@ fn a_key_is_for_its_owner_alone_and_never_overwritten() {
 
 #[test]
 fn a_value_that_is_typed_is_not_shown() {
+    if !have("script", "bsdutils").unwrap() {
+        return;
+    }
     let stage = Stage::with_key();
     let lock = binary("zen-lock").unwrap();
     let words = format!(
